@@ -2,6 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# One thread a test process: pytest runs one on every core, and torch would start as many threads in each.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
 .PHONY: demo test test-all bench lint clean
 
 # The stamp is rebuilt when pyproject.toml changes, so that a pulled checkout gets its new dependencies.
@@ -20,10 +23,10 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tools.bench

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The shuffle in whose pass the atoms were compared with their own text.
 _FED = "counterfactual.text_shuffled_0"
-# Transformed texts closer than this are one text: what they differ by is rounding.
+# Cosines that differ by less than this differ by rounding.
 SAME_TEXT = 1e-9
 
 

@@ -234,7 +234,7 @@ class Dilution(Rule):
 
     def _judge(self, effect: Detailed, control: Measured) -> Verdict:
         gain = mean_of(control.values)
-        if not gain.above(0.0):
+        if not gain.above(flow.SAME_TEXT):
             return Verdict(
                 None, f"the fusion brings no text into the atoms that could be diluted ({gain.text('gain')})"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -305,6 +306,17 @@ def test_real_runs(change: Callable[[Any], None], expected: set[str], possible: 
     """Through diagnose, on real crystals with real texts."""
     found = {o.code for o in flow_bench.outcomes(flow_bench.changed(change), ["TF"]) if o.status == "found"}
     assert expected <= found <= expected | possible
+
+
+@pytest.mark.parametrize("one_text", [False, True], ids=["one structure", "one text for all"])
+def test_too_little_data_is_no_finding(one_text: bool, flow_bench: Any) -> None:
+    """Whatever is wrong with the network, it takes several structures, and several texts, to show it."""
+    samples = flow_bench.dataset.samples
+    some = tuple(replace(sample, text=samples[0].text) for sample in samples) if one_text else samples[:1]
+    bench = replace(flow_bench, dataset=replace(flow_bench.dataset, samples=some))
+    outcomes = {o.code: o for o in bench.outcomes(bench.changed(ignore_text), ["GA", "TF"])}
+    assert {code for code, o in outcomes.items() if o.status == "found" and code not in ("GA303", "GA304")} == set()
+    assert outcomes["TF406"].status == "cannot tell"
 
 
 def test_fusion_at_a_layer_that_does_not_exist_has_no_effect(make_network: Any, flow_bench: Any) -> None:
