@@ -99,6 +99,10 @@ def facts(evidence: Evidence, encoder: TextEncoder) -> dict[str, Any]:
         notes.append("cross-modal attention has one query and one key: its weight is 1 whatever was learned")
     for layer in config.missing_fusion_layers:
         notes.append(f"middle fusion after ALIGNN layer {layer} never runs: there are {config.alignn_layers} layers")
+    cut = int(evidence.structures["truncated"].sum())
+    if cut:
+        limit = f"{encoder.max_pieces} pieces"
+        notes.append(f"{cut} of {len(evidence.structures)} texts are longer than the encoder reads ({limit})")
     if not getattr(encoder, "trained", True):
         notes.append(f"the text encoder is {encoder.name}: nothing that depends on the text can be trusted")
     record = evidence.network.provenance

@@ -77,6 +77,7 @@ def test_corner_cases_are_told_apart(network: Any, textbook_data: Path, encoder:
     assert table.loc["rutile", "truncated"]
     assert table.loc["rutile", "tokens_total"] > table.loc["rutile", "tokens"]
     assert not table.loc["silicon", "truncated"]
+    assert any(note.startswith("1 of 5 texts are longer") for note in result.facts["notes"])
     assert table.loc["salt", "tokens"] == 2  # the special tokens of an empty text
     assert table["graph_classes"].to_dict() == {
         "copper": 1,
