@@ -95,7 +95,8 @@ def _averaged_columns(weights: Tensor, record: StructureRecord) -> dict[str, Any
     }
     between = diversity.atom_diversity(grid, classes=record.classes.labels)
     columns["averaged.atom_diversity"] = float(between.value)
-    columns["averaged.atom_diversity_reason"] = between.explain(0)
+    # Always text: a column of nothing would have another type in a shard where all values are defined.
+    columns["averaged.atom_diversity_reason"] = between.explain(0) or ""
     heads = weights.shape[0]
     fingerprint = concentration.averaged_saturation_fingerprint(grid, heads=heads) if heads > 1 else np.nan
     columns["averaged.one_hot_fingerprint"] = float(fingerprint)

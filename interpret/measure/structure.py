@@ -74,7 +74,7 @@ def identity_columns(record: StructureRecord) -> dict[str, Any]:
         "atoms": graph.number_of_atoms,
         "bonds": graph.number_of_bonds,
         "angles": graph.number_of_angles,
-        "space_group": record.orbits.space_group_symbol,
+        "space_group": record.orbits.space_group_symbol or "",
         "orbits": record.orbits.number_of_orbits,
         "graph_classes": record.classes.number_of_classes,
         **partition_columns(record),
