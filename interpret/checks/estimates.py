@@ -80,7 +80,13 @@ def number(value: float, unit: str = "") -> str:
 
 def mean_of(values: Values) -> Estimate:
     """Mean over structures; NaN values are left out."""
-    result = mean_with_interval(values, resamples=RESAMPLES, method=_method(int(np.isfinite(values).sum())))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = mean_with_interval(values, resamples=RESAMPLES, method=_method(int(np.isfinite(values).sum())))
+        if result.count > 1 and not math.isfinite(result.low):
+            # Values that differ by rounding alone have no BCa interval.
+            result = mean_with_interval(values, resamples=RESAMPLES, method="percentile")
     return Estimate(result.mean, result.low, result.high, result.count)
 
 

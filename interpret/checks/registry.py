@@ -13,7 +13,7 @@ from interpret.checks.evidence import Evidence
 from model.errors import InterpretError
 
 ENTRY_POINT_GROUP = "crystal_interpret.rules"
-FAMILY_MODULES = ("checkpoint", "gates", "textflow")
+FAMILY_MODULES = ("checkpoint", "gates", "textflow", "nodes", "attention")
 
 
 def all_rules() -> dict[str, type[Rule]]:
