@@ -17,6 +17,7 @@ import torch
 from interpret.checks.base import Rule
 from interpret.checks.evidence import Evidence
 from interpret.checks.registry import run_rules, select_rules
+from interpret.cost import Stopwatch
 from interpret.counterfactual import standard_counterfactuals
 from interpret.heatmap import heatmap_rows, preference
 from interpret.measure.gates import fusion_layers
@@ -124,8 +125,9 @@ def diagnose(
     """
     options = options or DiagnoseOptions()
     provenance = describe_run(network, dataset, encoder, asdict(options))
+    clock = Stopwatch()
     with _shards(work, provenance, options) as shards:
-        never_fired = _stream(network, dataset, encoder, options, list(spare_texts), shards, progress)
+        never_fired = _stream(network, dataset, encoder, options, list(spare_texts), shards, clock, progress)
         tables = {name: shards.table(name) for name in TABLES}
         skipped = (*dataset.skipped, *shards.skipped())
         moments = _merge_moments(shards.extras())
@@ -149,6 +151,7 @@ def diagnose(
         facts=facts(evidence, encoder),
         skipped=skipped,
         heatmap=heatmap,
+        cost=dict(clock.seconds),
         **tables,
     )
 
@@ -175,6 +178,7 @@ def _stream(
     options: DiagnoseOptions,
     spare_texts: list[str],
     shards: Shards,
+    clock: Stopwatch,
     progress: Callable[[int], None] | None,
 ) -> tuple[str, ...]:
     """Measure every structure that no shard has yet."""
@@ -182,7 +186,8 @@ def _stream(
     if progress is not None:
         progress(len(done))
     texts = [sample.text for sample in dataset]
-    references = TextReferences(network, encoder, texts, spare_texts, options.seed)
+    with clock.measure("texts encoded"):
+        references = TextReferences(network, encoder, texts, spare_texts, options.seed)
     scales = text_scales(network)
     changes = standard_counterfactuals(encoder, references.texts, seed=options.seed)
     never_fired: set[str] | None = None
@@ -199,10 +204,11 @@ def _stream(
             dtype=DTYPES[options.dtype],
             symmetry_tolerance=options.symmetry_tolerance,
             counterfactuals=changes,
+            clock=clock,
         )
         collected = _Collected(chunk)
         for record in runner.run(sample for _, sample in chunk):
-            with one_thread():
+            with clock.measure("statistics"), one_thread():
                 rows = measure_structure(
                     record, references, scales, stop_words=options.stop_words, punctuation=options.punctuation
                 )

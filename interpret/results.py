@@ -32,6 +32,7 @@ class Diagnosis:
         structures, atoms, heads, layers: one row a structure, atom, head and stage.
         skipped: what could not be analysed and why.
         heatmap: one attention map at word level, long format.
+        cost: seconds by part of the run that made this; empty where it was read back, as no two runs agree on it.
     """
 
     verdict: str
@@ -47,6 +48,7 @@ class Diagnosis:
     layers: pd.DataFrame
     skipped: tuple[Skipped, ...] = ()
     heatmap: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cost: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """diagnosis.json: everything but the tables."""

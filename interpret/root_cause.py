@@ -68,6 +68,12 @@ class RootCause:
     rows: tuple[Cause, ...]
     sentence: str
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        share = {"share": self.share.value, "share_low": self.share.low, "share_high": self.share.high}
+        changes = [row.to_dict() for row in self.rows]
+        return {"sentence": self.sentence, **share, "structures": self.share.count, "changes": changes}
+
 
 def root_cause(structures: pd.DataFrame) -> RootCause:
     """Rank what restores the difference between atoms of different classes in their attention to tokens.

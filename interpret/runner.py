@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import xarray as xr
 
+from interpret.cost import FORWARD, Stopwatch, pass_name
 from interpret.counterfactual import Counterfactual, StateKeeper, run_counterfactual
 from interpret.hooks import Captured, HookRegistry
 from interpret.record import StructureRecord, to_datasets
@@ -59,6 +60,7 @@ class Runner:
         counterfactuals: extra passes; their columns are in each record.
         skipped: filled while the run goes on.
         never_fired: taps that were asked for and whose module never ran, known after the run.
+        clock: where the time went.
     """
 
     network: CrystalTextNetwork
@@ -72,19 +74,22 @@ class Runner:
     counterfactuals: Sequence[Counterfactual] = ()
     skipped: list[Skipped] = field(default_factory=list)
     never_fired: tuple[str, ...] = ()
+    clock: Stopwatch = field(default_factory=Stopwatch)
 
     def prepare(self, samples: Iterable[Sample]) -> Iterator[Prepared]:
         """Read, build and encode; samples that fail go to :attr:`skipped`."""
         for sample in samples:
             stage: Literal["structure", "text"] = "structure"
             try:
-                structure = read_structure(sample.structure)
-                graph = build_graph(structure)
-                equivalent = orbits(structure, tolerance=self.symmetry_tolerance)
-                classes = graph_classes(graph)
+                with self.clock.measure("graphs and symmetry"):
+                    structure = read_structure(sample.structure)
+                    graph = build_graph(structure)
+                    equivalent = orbits(structure, tolerance=self.symmetry_tolerance)
+                    classes = graph_classes(graph)
                 stage = "text"
-                encoding = self.encoder.encode([sample.text])[0]
-                words = group_words(encoding)
+                with self.clock.measure("texts encoded"):
+                    encoding = self.encoder.encode([sample.text])[0]
+                    words = group_words(encoding)
             except InterpretError as error:
                 self.skipped.append(Skipped(sample.id, sample.row, stage, str(error)))
                 continue
@@ -118,7 +123,8 @@ class Runner:
             tensors = collate([one.graph for one in batch], [one.encoding for one in batch])
             tensors = tensors.to(device=self.device, dtype=self.dtype)
             # The hooks live for one forward pass: a consumer that stops reading leaves none behind.
-            with registry as captured, StateKeeper(network) as keeper, torch.no_grad():
+            watched = self.clock.measure(FORWARD)
+            with watched, registry as captured, StateKeeper(network) as keeper, torch.no_grad():
                 predictions = network(tensors)
             silent = captured.never_fired
             self.never_fired = silent if first else tuple(name for name in self.never_fired if name in silent)
@@ -138,7 +144,8 @@ class Runner:
     ) -> list[dict[str, float]]:
         rows: list[dict[str, float]] = [{} for _ in batch]
         for change in self.counterfactuals:
-            columns = run_counterfactual(change, network, tensors, batch, keeper, captured)
+            with self.clock.measure(pass_name(change.name)):
+                columns = run_counterfactual(change, network, tensors, batch, keeper, captured)
             for row, own in zip(rows, columns or rows, strict=True):
                 if columns is not None:
                     row.update({f"counterfactual.{change.name}.{name}": value for name, value in own.items()})

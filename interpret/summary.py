@@ -13,6 +13,7 @@ from interpret.checks.base import Outcome
 from interpret.checks.evidence import Evidence
 from interpret.metrics.fusion import change_correlation, decision_path
 from interpret.metrics.statistics import mean_with_interval
+from interpret.root_cause import root_cause
 
 if TYPE_CHECKING:
     from model.encoder import TextEncoder
@@ -62,6 +63,8 @@ def statistics(evidence: Evidence) -> dict[str, Any]:
         frame[name].to_numpy(dtype=np.float64) if (name := f"cross_modal.{part}") in frame else None
         for part in ("quality", "fusion", "effective")
     )
+    if evidence.network.config.use_fine_grained_attention:
+        result["root_cause"] = root_cause(evidence.structures).to_dict()
     if effective is not None:
         result["decision_path"] = [step._asdict() for step in decision_path(quality, fusion, effective)]
     return result

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from interpret.cost import cost_lines
 from interpret.results import Diagnosis
 
 
@@ -19,6 +20,8 @@ def diagnosis_lines(result: Diagnosis, output: Path) -> list[str]:
     lines += [f"note: {note}" for note in result.facts["notes"]]
     lines += [f"note: tap {name} never fired" for name in result.facts["taps_never_fired"]]
     lines += _figures(result)
+    if result.cost:
+        lines += cost_lines(result.cost, result.outcomes)
     skipped = f", {len(result.skipped)} skipped (see skipped.csv)" if result.skipped else ""
     lines.append(f"{len(result.structures)} structures{skipped}; results in {output}")
     lines.append(f"verdict: {result.verdict} ({result.reason})")
@@ -38,6 +41,9 @@ def _figures(result: Diagnosis) -> list[str]:
         counted = result.structures[column].value_counts()
         parts = ", ".join(f"{name} {number}" for name, number in counted.items())
         lines.append(f"{column.removesuffix('.mode')}: {parts}")
+    cause = result.statistics.get("root_cause")
+    if cause:
+        lines.append(f"difference between atoms: {cause['sentence']}")
     return lines
 
 

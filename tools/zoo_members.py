@@ -21,9 +21,9 @@ DIFFUSION_LAYERS = 12
 # Far into the linear part of SiLU: silu(z) = z - z exp(-z) + ..., an error of 1e-9 at 25.
 LINEAR_RANGE = 25.0
 
-# Rules that speak of every network with the demo's architecture, healthy or not: they report a property of
-# the architecture, as information.
-ALWAYS = frozenset({"CK105"})
+# Rules that speak of every network with the demo's architecture, healthy or not, as information: two branches whose
+# weights mean nothing (CK105, AT607), the one weight that is 1 (AT606), and what padding would do to the statistics.
+ALWAYS = frozenset({"AT606", "AT607", "AT609", "CK105"})
 
 Change = Callable[[CrystalTextNetwork], CrystalTextNetwork]
 
@@ -184,18 +184,28 @@ def scaled_text_transform(network: CrystalTextNetwork) -> CrystalTextNetwork:
 
 MEMBERS = (
     Member("healthy", "trained on the demo data, nothing planted"),
-    Member("over-smoothed", "12 further layers without residual", over_smoothed),
-    Member("homogenised", "text scale 1e4 in the fusion", homogenised, expected="GA303 GA305 GA308"),
-    Member("saturated-heads", "queries of the attention times 100", saturated_heads),
+    Member("over-smoothed", "12 further layers without residual", over_smoothed, expected="ND501"),
+    Member(
+        "homogenised",
+        "text scale 1e4 in the fusion",
+        homogenised,
+        expected="AT601 GA303 GA305 GA308 ND502",
+    ),
+    Member("saturated-heads", "queries of the attention times 100", saturated_heads, expected="AT602"),
     Member("untrained-attention", "attention drawn anew", untrained_attention, expected="CK104"),
     Member("dead-gate", "gate bias -30", dead_gate, expected="CK109 GA302 GA304 TF401 TF402"),
     Member(
         "text-ignored",
         "all that reads the text is zero",
         text_ignored,
-        expected="CK103 CK109 GA303 GA304 GA307 TF401 TF406",
+        expected="AT608 CK103 CK109 GA303 GA304 GA307 TF401 TF406",
     ),
-    Member("text-faint", "text vector and attention values times 1e-4", text_faint, expected="GA303 GA304 GA307 TF406"),
+    Member(
+        "text-faint",
+        "text vector and attention values times 1e-4",
+        text_faint,
+        expected="AT608 GA303 GA304 GA307 TF406",
+    ),
     Member(
         "text-transform-x12",
         "last layer of the text transform times 12",

@@ -25,6 +25,7 @@ class Evidence:
         structures, atoms, heads, layers: tables of the run; empty where there was no data.
         moments: sums over all atoms of each middle-fusion gate.
         never_fired: taps whose module never ran.
+        extra: further tables by name, of analyses that are run on request (``attribution``, ``modality``).
     """
 
     network: CrystalTextNetwork
@@ -34,6 +35,7 @@ class Evidence:
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     moments: Mapping[int, GateMoments] = field(default_factory=dict)
     never_fired: tuple[str, ...] = ()
+    extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def lacks(self, needs: Iterable[Need]) -> str | None:
         """Why a rule with these needs cannot run here; None where it can."""
