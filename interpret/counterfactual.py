@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Which state a counterfactual goes on from: before the first middle fusion, or after the last graph layer.
 Start = Literal["fusion", "end"]
-SHUFFLES = 3
+SHUFFLES = 2
 MASKED_SHARES = (25, 50, 75)
 # Texts whose words are masked: each costs a pass of the encoder a share, the most expensive part of a diagnosis.
 MOST_MASKED_TEXTS = 8

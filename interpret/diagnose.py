@@ -128,7 +128,7 @@ def diagnose(
     clock = Stopwatch()
     with _shards(work, provenance, options) as shards:
         never_fired = _stream(network, dataset, encoder, options, list(spare_texts), shards, clock, progress)
-        tables = {name: shards.table(name) for name in TABLES}
+        tables: dict[str, Any] = {name: shards.table(name) for name in TABLES}
         skipped = (*dataset.skipped, *shards.skipped())
         moments = _merge_moments(shards.extras())
         heatmap = _best_heatmap(shards)

@@ -113,6 +113,16 @@ def gradient_reach(network: CrystalTextNetwork, seed: int = SEED) -> dict[str, f
     return {name: norm / largest for name, norm in norms.items()}
 
 
+@lru_cache(maxsize=16)
+def _fresh_reach(config: ModelConfig, seed: int) -> dict[str, float]:
+    return gradient_reach(fresh_copy(config, seed), seed)
+
+
+def fresh_gradient_reach(config: ModelConfig, seed: int = SEED) -> dict[str, float]:
+    """:func:`gradient_reach` of a freshly initialised network, computed once a configuration and seed."""
+    return dict(_fresh_reach(config, seed))
+
+
 @lru_cache(maxsize=8)
 def modules_without_gradient(config: ModelConfig) -> frozenset[str]:
     """Modules that no network of this configuration uses for its prediction, whatever its weights.
@@ -122,5 +132,5 @@ def modules_without_gradient(config: ModelConfig) -> frozenset[str]:
     module counts when it is cut off for both of two draws of weights and crystals: in one, all units of a
     small ReLU layer may be off.
     """
-    draws = (gradient_reach(fresh_copy(config, seed), seed) for seed in (SEED, SEED + 1))
+    draws = (fresh_gradient_reach(config, seed) for seed in (SEED, SEED + 1))
     return frozenset.intersection(*(frozenset(n for n, reach in draw.items() if reach < CUT_OFF) for draw in draws))

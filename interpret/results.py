@@ -98,6 +98,7 @@ class Diagnosis:
                 "run diagnose again with this version"
             )
         skipped = read_table(folder, "skipped")
+        tables: dict[str, Any] = {name: read_table(folder, name) for name in TABLES}
         return cls(
             verdict=content["verdict"],
             reason=content["reason"],
@@ -108,7 +109,7 @@ class Diagnosis:
             facts=content["facts"],
             skipped=tuple(_skipped(row) for row in skipped.to_dict("records")),
             heatmap=read_table(folder, "heatmap"),
-            **{name: read_table(folder, name) for name in TABLES},
+            **tables,
         )
 
 

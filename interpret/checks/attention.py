@@ -22,7 +22,7 @@ from interpret.checks.estimates import (
     settle,
 )
 from interpret.checks.evidence import Evidence
-from interpret.gradients import CUT_OFF, fresh_copy, gradient_reach
+from interpret.gradients import CUT_OFF, fresh_copy, fresh_gradient_reach
 from interpret.root_cause import ALIKE, TAP, root_cause
 
 
@@ -453,12 +453,12 @@ class DeadBranchMap(Rule):
 
     def measure(self, evidence: Evidence) -> Measured:
         """Gradient of the modules of the branch, over the largest in the network."""
-        reach = gradient_reach(evidence.network)
+        reach = evidence.gradient_reach
         return self._of(reach, maps.TOKEN_TO_ATOM, "gradient of the token-to-atom branch over the largest")
 
     def control(self, evidence: Evidence) -> Measured:
         """The same for the atom-to-token branch of a freshly initialised network."""
-        reach = gradient_reach(fresh_copy(evidence.network.config))
+        reach = fresh_gradient_reach(evidence.network.config)
         return self._of(reach, maps.ATOM_TO_TOKEN, "the same for the atom-to-token branch of a fresh network")
 
     def _of(self, reach: dict[str, float], modules: tuple[str, ...], what: str) -> Measured:

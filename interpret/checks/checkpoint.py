@@ -278,7 +278,7 @@ class DeadBranches(Rule):
 
     def measure(self, evidence: Evidence) -> Measured:
         """Gradient of each module, relative to the largest."""
-        return weights.reach(evidence.network)
+        return weights.reach(evidence)
 
     def control(self, evidence: Evidence) -> Measured:
         """The same in a freshly initialised network: 0 for all draws, or not."""
@@ -496,7 +496,7 @@ class CutOffModules(Rule):
 
     def measure(self, evidence: Evidence) -> Measured:
         """Gradient of each module, relative to the largest."""
-        return weights.reach(evidence.network)
+        return weights.reach(evidence)
 
     def control(self, evidence: Evidence) -> Measured:
         """The same in a freshly initialised network."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from interpret.checks.base import Measured, Need
+from interpret.gradients import gradient_reach
 
 if TYPE_CHECKING:
     from interpret.metrics.gates import GateMoments
@@ -60,6 +62,11 @@ class Evidence:
             if not met:
                 return reason
         return None
+
+    @cached_property
+    def gradient_reach(self) -> dict[str, float]:
+        """Gradient of each module over the largest in the network; several rules read it, one backward pass."""
+        return gradient_reach(self.network)
 
     @property
     def fusion_layers(self) -> list[int]:

@@ -448,7 +448,7 @@ class UnrelatedToChange(Rule):
 class BlindToText(Rule):
     """The gate is the same whatever text it is given.
 
-    A gate weighs an atom against a text. Here each structure is given the texts of three others, and the gate's values
+    A gate weighs an atom against a text. Here each structure is given the texts of two others, and the gate's values
     are compared with those under its own. The control is how far gate values differ between two atoms of the data: a
     gate that follows its atoms alone moves by a vanishing share of that.
 

@@ -356,7 +356,7 @@ class LostCharacters(Rule):
 class IgnoresText(Rule):
     """The prediction hardly depends on the text.
 
-    Each structure is given the texts of three others. The unit is the difference between the predictions of two
+    Each structure is given the texts of two others. The unit is the difference between the predictions of two
     structures, that is, what exchanging the crystal together with the text does: the control, which shows that
     predictions can be moved at all, and by how much. A network that ignores its text is a graph network with a costly
     appendix, and its attention to words explains nothing. Also given: the change with an empty text, and the curve over

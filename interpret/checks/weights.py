@@ -11,7 +11,13 @@ import numpy as np
 from torch import nn
 
 from interpret.checks.base import Measured
-from interpret.gradients import CUT_OFF, fresh_copy, gradient_reach, modules_without_gradient
+from interpret.gradients import (
+    CUT_OFF,
+    fresh_copy,
+    fresh_gradient_reach,
+    gradient_reach,
+    modules_without_gradient,
+)
 from interpret.initialisation import (
     HALF_PRECISION,
     SINGLE_PRECISION,
@@ -22,6 +28,7 @@ from interpret.initialisation import (
 from model.architecture import examine
 
 if TYPE_CHECKING:
+    from interpret.checks.evidence import Evidence
     from model.network import CrystalTextNetwork
     from model.provenance import Provenance
 
@@ -90,13 +97,14 @@ def runs(network: CrystalTextNetwork) -> Callable[[str], bool]:
     return lambda name: not f"{name}.".startswith(missing)
 
 
-def reach(network: CrystalTextNetwork) -> Measured:
+def reach(evidence: Evidence) -> Measured:
     """Gradient of each module that runs, the largest over up to ``PROBES`` draws.
 
     More draws than one are made only where something that should have a gradient seems to be cut off.
     """
+    network = evidence.network
     expected, kept = modules_without_gradient(network.config), runs(network)
-    found = gradient_reach(network)
+    found = evidence.gradient_reach
     for seed in range(1, PROBES):
         if not any(value < CUT_OFF for name, value in found.items() if name not in expected and kept(name)):
             break
@@ -108,7 +116,7 @@ def reach(network: CrystalTextNetwork) -> Measured:
 def fresh_reach(network: CrystalTextNetwork) -> Measured:
     """The same for a freshly initialised copy, 0 where it is cut off for every draw of weights."""
     expected, kept = modules_without_gradient(network.config), runs(network)
-    found = gradient_reach(fresh_copy(network.config))
+    found = fresh_gradient_reach(network.config)
     values = {name: 0.0 if name in expected else max(value, CUT_OFF) for name, value in found.items() if kept(name)}
     return measured(values, "the same in a freshly initialised copy")
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from interpret.checks import attention, attention_measures
+from interpret.checks import evidence as evidence_module
 from interpret.checks.base import Outcome, Rule
 from interpret.checks.estimates import FEWEST_STRUCTURES
 from interpret.checks.evidence import Evidence
@@ -325,7 +326,7 @@ def test_a_branch_that_reaches_the_prediction_is_not_dead(make_network: Any, mon
         [f"fine_grained_attention.{m}" for m in (*attention_measures.TOKEN_TO_ATOM, *attention_measures.ATOM_TO_TOKEN)],
         1e-3,
     )
-    monkeypatch.setattr(attention, "gradient_reach", lambda network: reach)
+    monkeypatch.setattr(evidence_module, "gradient_reach", lambda network: reach)
     assert attention.DeadBranchMap().run(evidence(network)).status == "clear"
 
 

@@ -23,7 +23,7 @@ from interpret.checks.registry import select_rules
 from interpret.metrics.gates import GateMoments
 
 STRUCTURES, ATOMS = 50, 6
-SHUFFLES = 3
+SHUFFLES = 2
 
 
 def ask(code: str, evidence: Evidence) -> Outcome:

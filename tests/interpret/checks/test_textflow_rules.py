@@ -158,7 +158,7 @@ def test_a_fusion_without_a_gate_is_taken_out(network: Any) -> None:
 
 
 def shuffled(amount: float) -> dict[str, float]:
-    return {f"text_shuffled_{i}": amount for i in range(3)}
+    return {f"text_shuffled_{i}": amount for i in range(2)}
 
 
 @pytest.mark.parametrize(("change", "status"), [(0.0, "found"), (0.01, "found"), (0.3, "clear"), (0.05, "cannot tell")])
@@ -213,7 +213,7 @@ def label_evidence(network: Any, own: float, empty: float, other: float) -> Evid
         return target + error * np.sign(noise(seed)) * (1 + noise(seed, 0.1))
 
     prediction = predicted(own, 1)
-    shuffles = {f"counterfactual__text_shuffled_{i}__prediction": predicted(other, 3 + i) for i in range(3)}
+    shuffles = {f"counterfactual__text_shuffled_{i}__prediction": predicted(other, 3 + i) for i in range(2)}
     columns = {"counterfactual__text_empty__prediction": predicted(empty, 2), **shuffles}
     structures = table(prediction=prediction, target=target, error=prediction - target, **columns)
     return Evidence(network, structures=structures)
