@@ -13,7 +13,13 @@ from interpret.checks.evidence import Evidence
 from model.errors import InterpretError
 
 ENTRY_POINT_GROUP = "crystal_interpret.rules"
-FAMILY_MODULES = ("checkpoint", "gates", "textflow", "nodes", "attention")
+FAMILY_MODULES = (
+    *("checkpoint", "checkpoint_training"),
+    *("gates", "gate_change", "gate_blindness", "gate_decisions"),
+    *("textflow", "text_use"),
+    "nodes",
+    *("attention", "attention_validity"),
+)
 
 
 def all_rules() -> dict[str, type[Rule]]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from interpret.checks import attention, attention_measures
+from interpret.checks import attention, attention_measures, attention_validity
 from interpret.checks import evidence as evidence_module
 from interpret.checks.base import Outcome, Rule
 from interpret.checks.estimates import FEWEST_STRUCTURES
@@ -33,10 +33,10 @@ RULES: tuple[type[Rule], ...] = (
     attention.RedundantHeads,
     attention.UniformAttention,
     attention.Sinks,
-    attention.SingleKeyAttention,
-    attention.DeadBranchMap,
-    attention.IdleAttention,
-    attention.PaddedStatistics,
+    attention_validity.SingleKeyAttention,
+    attention_validity.DeadBranchMap,
+    attention_validity.IdleAttention,
+    attention_validity.PaddedStatistics,
 )
 # What they say of every network of the demo's architecture: a property of it, as information.
 ALWAYS = {"AT606", "AT607", "AT609"}
@@ -258,7 +258,7 @@ def test_sharp_attention_is_not_uniform_even_where_random_attention_is_sharper(n
 def test_a_run_without_the_control_says_so(network: Any) -> None:
     made = evidence(network)
     bare = made.structures[[c for c in made.structures if "reinitialized" not in c]]
-    for rule in (attention.UniformAttention, attention.IdleAttention):
+    for rule in (attention.UniformAttention, attention_validity.IdleAttention):
         outcome = rule().run(Evidence(network=network, structures=bare))
         assert outcome.status == "not applicable"
         assert "attention_reinitialized_0" in outcome.reason
@@ -289,7 +289,7 @@ def test_maps_of_a_fusion_are_judged_too(make_network: Any) -> None:
 @pytest.mark.parametrize("changes", [{}, {"cross_modal_gate": "quality"}])
 def test_one_key_is_found_by_running_it(changes: dict[str, Any], make_network: Any) -> None:
     network = make_network(**changes)
-    outcome = attention.SingleKeyAttention().run(Evidence(network))
+    outcome = attention_validity.SingleKeyAttention().run(Evidence(network))
     assert outcome.status == "found"
     assert outcome.finding is not None
     assert outcome.finding.severity == "info"
@@ -302,18 +302,18 @@ def test_weights_that_vary_are_not_of_one_key(make_network: Any, monkeypatch: py
     network = make_network()
     halved = lambda self, scores, key_mask=None: 0.5 * torch.softmax(scores, dim=-1)  # noqa: E731
     monkeypatch.setattr(type(network.cross_modal_attention.graph_to_text), "forward", halved)
-    outcome = attention.SingleKeyAttention().run(Evidence(network))
+    outcome = attention_validity.SingleKeyAttention().run(Evidence(network))
     assert outcome.status == "clear"
     assert "least 0.5" in outcome.reason
 
 
 def test_no_cross_modal_attention_has_no_key(make_network: Any) -> None:
     network = make_network(use_cross_modal_attention=False)
-    assert attention.SingleKeyAttention().run(Evidence(network)).status == "not applicable"
+    assert attention_validity.SingleKeyAttention().run(Evidence(network)).status == "not applicable"
 
 
 def test_the_dead_branch_is_found_by_its_gradient(network: Any) -> None:
-    outcome = attention.DeadBranchMap().run(evidence(network))
+    outcome = attention_validity.DeadBranchMap().run(evidence(network))
     assert outcome.status == "found"
     assert outcome.finding is not None
     assert outcome.finding.effect == 0.0
@@ -327,12 +327,12 @@ def test_a_branch_that_reaches_the_prediction_is_not_dead(make_network: Any, mon
         1e-3,
     )
     monkeypatch.setattr(evidence_module, "gradient_reach", lambda network: reach)
-    assert attention.DeadBranchMap().run(evidence(network)).status == "clear"
+    assert attention_validity.DeadBranchMap().run(evidence(network)).status == "clear"
 
 
 def test_without_fine_grained_attention_there_is_no_branch(make_network: Any) -> None:
     network = make_network(use_fine_grained_attention=False)
-    assert attention.DeadBranchMap().run(evidence(network)).status == "not applicable"
+    assert attention_validity.DeadBranchMap().run(evidence(network)).status == "not applicable"
 
 
 # AT608
@@ -352,20 +352,20 @@ def test_without_fine_grained_attention_there_is_no_branch(make_network: Any) ->
 )
 def test_what_attention_moves_is_held_against_random_attention(uniform: float, status: str, network: Any) -> None:
     changes = {"attention_uniform.prediction": uniform}
-    outcome = attention.IdleAttention().run(evidence(network, changes=changes))
+    outcome = attention_validity.IdleAttention().run(evidence(network, changes=changes))
     assert outcome.status == status
 
 
 def test_attention_that_moves_much_does_something_even_where_random_attention_moves_more(network: Any) -> None:
     changes = {"attention_uniform.prediction": 0.2}
     changes |= {f"attention_reinitialized_{i}.prediction": 2.0 for i in range(REINITIALIZATIONS)}
-    assert attention.IdleAttention().run(evidence(network, changes=changes)).status == "clear"
+    assert attention_validity.IdleAttention().run(evidence(network, changes=changes)).status == "clear"
 
 
 def test_predictions_that_do_not_vary_cannot_be_judged(network: Any) -> None:
     made = evidence(network)
     constant = {c: 0.5 for c in made.structures if c.endswith("prediction")}
-    outcome = attention.IdleAttention().run(evidence(network, structures=constant))
+    outcome = attention_validity.IdleAttention().run(evidence(network, structures=constant))
     assert outcome.status == "cannot tell"
     assert "do not vary" in outcome.reason
 
@@ -376,12 +376,12 @@ def test_the_change_is_in_the_unit_of_the_target(network: Any) -> None:
     for name in scaled:
         if name.endswith("prediction"):
             scaled[name] *= 1000.0
-    one = attention.IdleAttention().run(made)
-    other = attention.IdleAttention().run(Evidence(network=network, structures=scaled))
+    one = attention_validity.IdleAttention().run(made)
+    other = attention_validity.IdleAttention().run(Evidence(network=network, structures=scaled))
     assert one.status == other.status == "clear"
     first, second = (
-        attention.IdleAttention().measure(made).mean,
-        attention.IdleAttention().measure(Evidence(network=network, structures=scaled)).mean,
+        attention_validity.IdleAttention().measure(made).mean,
+        attention_validity.IdleAttention().measure(Evidence(network=network, structures=scaled)).mean,
     )
     assert second == pytest.approx(1000 * first)
 
@@ -456,11 +456,11 @@ def test_recorded_padded_batches_are_as_wrong_as_the_rule_says(shared: Path, net
 
 def test_data_of_one_size_is_not_padded(network: Any) -> None:
     same = evidence(network, structures={"atoms": 5, "tokens": 80})
-    assert attention.PaddedStatistics().run(same).status == "clear"
+    assert attention_validity.PaddedStatistics().run(same).status == "clear"
 
 
 def test_one_structure_is_not_padded(network: Any) -> None:
-    assert attention.PaddedStatistics().run(evidence(network, count=1)).status == "not applicable"
+    assert attention_validity.PaddedStatistics().run(evidence(network, count=1)).status == "not applicable"
 
 
 # Real runs

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from interpret.checks import checkpoint
+from interpret.checks import checkpoint_training
 from interpret.checks.base import Outcome
 from interpret.checks.evidence import Evidence
 from interpret.checks.registry import run_rules, select_rules
@@ -630,5 +630,5 @@ def test_no_rescaling_without_a_text_transform(make_network: Any) -> None:
 
 
 def test_too_few_neighbours_are_not_enough_to_tell(make_network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint.RescaledText, "fewest", 1000)
+    monkeypatch.setattr(checkpoint_training.RescaledText, "fewest", 1000)
     assert ask(make_network(), "CK108").status == "cannot tell"
