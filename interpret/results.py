@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ class Diagnosis:
             }
         )
         return result
+
+    def _repr_html_(self) -> str:
+        """Verdict and findings as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{escape(f.code)}</td><td>{escape(f.severity)}</td><td>{escape(f.text)}</td>"
+            f"<td>{f.control:.3g} ({escape(f.control_what)})</td></tr>"
+            for f in self.findings
+        )
+        head = "<tr><th>rule</th><th>severity</th><th>finding</th><th>control</th></tr>"
+        return (
+            f"<p><b>{escape(self.verdict)}</b>: {escape(self.reason)}; {len(self.structures)} structures</p>"
+            f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        )
 
     def save(self, folder: Path) -> None:
         """Write diagnosis.json, the tables as CSV and parquet, skipped.csv and heatmap.csv, each atomically."""

@@ -99,7 +99,7 @@ def _mode(record: StructureRecord, difference: float) -> tuple[Mode, str]:
         return "one atom", "a structure of one atom has no second atom to differ from"
     if classes == 1:
         return "one class", f"its {atoms} atoms are alike in the network's input, so they attend alike by construction"
-    share = f"atoms of {classes} different classes differ by {100 * difference:.2g} % of their attention"
+    share = f"atoms of {classes} different classes differ by {100 * difference:.3g} % of their attention"
     if difference < LEAST_DIFFERENCE:
         return "atoms collapsed", f"{share}, less than {100 * LEAST_DIFFERENCE:g} %"
     return "atoms differ", share

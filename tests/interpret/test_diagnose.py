@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import interpret.diagnose as diagnose_module
+from interpret.checks.base import Finding
 from interpret.diagnose import DiagnoseOptions, diagnose
 from interpret.results import Diagnosis
 from interpret.tables import TABLES
@@ -231,3 +232,26 @@ def test_single_structure_has_its_control(network: Any, textbook_data: Path, enc
     assert np.isfinite(result.layers["fusion.1.text_cosine_control"]).all()
     alone = diagnose(network, dataset, encoder, rules=[])
     assert alone.layers["fusion.1.text_cosine_control"].isna().all()
+
+
+def test_a_diagnosis_is_a_table_in_a_notebook_with_hostile_text_escaped() -> None:
+    finding = Finding(
+        code="XX1",
+        name="n",
+        severity="error",
+        text="<script>alert(1)</script>",
+        remedy="",
+        reference="",
+        effect=1.0,
+        effect_what="",
+        control=0.5,
+        control_what="a & b",
+        interval=None,
+        structures=1,
+    )
+    empty = pd.DataFrame()
+    result = Diagnosis("poor", "1 error", (finding,), (), {}, {}, {}, empty, empty, empty, empty)
+    page = result._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "0.5 (a &amp; b)" in page

@@ -1,0 +1,1 @@
+"""Pages that open offline: one a structure, and an index over the data set."""
