@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from model.training import TrainConfig
 
 DEMO_DATA = Path(__file__).resolve().parent / "demo_data"
 
@@ -25,6 +29,23 @@ def demo_config(token_features: int) -> ModelConfig:
         fine_grained_hidden_dim=64,
         cross_modal_hidden_dim=64,
     )
+
+
+def demo_training(model: ModelConfig, *, epochs: int, seed: int) -> TrainConfig:
+    """How the demo trains a network: small batches and a high rate, for few epochs on few crystals."""
+    from model.training import TrainConfig, TrainingConfig
+
+    training = TrainingConfig(
+        seed=seed,
+        epochs=epochs,
+        batch_size=16,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        loss="l1",
+        gradient_clipping=1.0,
+        loggers=("csv",),
+    )
+    return TrainConfig(model=model, training=training)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,385 @@
+"""One training run, from a data set to RUN/best and RUN/last."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+
+from model.config import ModelConfig
+from model.dataset import CrystalDataset, Skipped
+from model.encoder import TextEncoder
+from model.equality import equal_groups
+from model.network import CrystalTextNetwork
+from model.training.baselines import baselines
+from model.training.batches import CrystalDataModule
+from model.training.checkpoints import (
+    STATE_FILE,
+    AtomicCheckpointIO,
+    NativeCheckpoints,
+    read_history,
+    recover_native,
+    state_callbacks,
+)
+from model.training.config import TrainConfig
+from model.training.distributed import SynchronizedNorms
+from model.training.elements import read_element_table
+from model.training.errors import TrainingError
+from model.training.evaluation import finish
+from model.training.examples import Example, PreparedData, examples_for, prepare
+from model.training.memory import keep_freed_memory
+from model.training.module import CrystalTextModule
+from model.training.record import (
+    DataRecord,
+    EncoderRecord,
+    Target,
+    TrainingRecord,
+    read_record,
+    to_csv,
+    versions,
+    write_text,
+)
+from model.training.splits import SPLITS, SplitName, Splits, check_leaks, read_splits, split_by_share
+
+MARKER = "run.json"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingOutcome:
+    """A trained network and what it is worth.
+
+    Attributes:
+        network: with the weights of the best validation, in evaluation mode.
+        record: what training.json of RUN/best says: splits, metrics, baselines.
+        best, last: the native checkpoints.
+        history: a row for each validation, with the columns of history.csv.
+        skipped: samples that could not be used, and why.
+        rank: of this process; only 0 has written files and should print.
+    """
+
+    network: CrystalTextNetwork
+    record: TrainingRecord
+    best: Path
+    last: Path
+    history: tuple[dict[str, float], ...]
+    skipped: tuple[Skipped, ...]
+    rank: int
+
+
+def train(
+    config: TrainConfig,
+    dataset: CrystalDataset,
+    encoder: TextEncoder,
+    output: str | Path,
+    *,
+    callbacks: Sequence[L.Callback] = (),
+    resume: bool = False,
+    progress: bool = False,
+    prepared: PreparedData | None = None,
+) -> TrainingOutcome:
+    """Train a network of the family; RUN holds the best and the last weights, logs and the course of the errors.
+
+    Args:
+        config: of model, data and training. Where ``model.token_features`` is not given it is the encoder's width.
+        dataset: with targets.
+        encoder: of the texts, frozen.
+        output: the folder RUN.
+        callbacks: further Lightning callbacks, such as a monitor of gates.
+        resume: go on where a run in RUN stopped; start one where there is none, return one that is finished.
+        progress: show Lightning's progress bar on standard error.
+        prepared: the data set made ready before, to share it between runs.
+
+    Raises:
+        TrainingError: configuration, data or RUN cannot be used, or training diverged.
+    """
+    output = Path(output)
+    prepared = prepare(dataset, encoder) if prepared is None else prepared
+    plan = _plan(config, dataset, encoder, prepared)
+    finished = _claim(output, plan, resume)
+    if not finished:
+        device = _fit(plan, output, callbacks, resume, progress)
+        finish(output, plan.splits, config.training.batch_size, device)
+    record = read_record(output / "best")
+    return TrainingOutcome(
+        network=CrystalTextNetwork.from_pretrained(output / "best"),
+        record=record,
+        best=output / "best",
+        last=output / "last",
+        history=tuple(read_history(output / "history.csv")),
+        skipped=plan.skipped,
+        rank=rank_zero_only.rank,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is settled before the first step."""
+
+    config: TrainConfig
+    model: ModelConfig
+    splits: Mapping[SplitName, list[Example]]
+    record: TrainingRecord
+    element_table: torch.Tensor | None
+    skipped: tuple[Skipped, ...]
+    scale: float
+
+
+def _plan(config: TrainConfig, dataset: CrystalDataset, encoder: TextEncoder, prepared: PreparedData) -> _Plan:
+    table, examples, skipped = _with_known_elements(config, prepared)
+    splits = _split(config, examples, skipped)
+    duplicates = check_leaks(splits, {example.id: example.signature for example in examples})
+    by_id = {example.id: example for example in examples}
+    parts = {name: [by_id[each] for each in splits.ids(name)] for name in SPLITS}
+    target = _target(config, prepared.target, np.array([example.target for example in parts["train"]]))
+    model = _model(config, encoder, target, table)
+    record = TrainingRecord(
+        config=config.model_copy(update={"model": model}),
+        splits=splits,
+        duplicates=duplicates,
+        target=target,
+        baselines=baselines(parts, classification=model.classification),
+        parameters=0,
+        encoder=EncoderRecord(name=encoder.name, fingerprint=encoder.fingerprint, width=encoder.width),
+        data=DataRecord(
+            fingerprint=dataset.fingerprint,
+            samples=len(examples),
+            skipped=len(skipped),
+            empty_texts=prepared.empty_texts,
+        ),
+        versions=versions(),
+    )
+    parts = {name: examples_for(model, part) for name, part in parts.items()}
+    return _Plan(config, model, parts, record, table, skipped, target.scale)
+
+
+def _with_known_elements(
+    config: TrainConfig, prepared: PreparedData
+) -> tuple[torch.Tensor | None, tuple[Example, ...], tuple[Skipped, ...]]:
+    """The table of element vectors, where there is one, and the examples it covers."""
+    if config.data.element_embeddings is None:
+        return None, prepared.examples, prepared.skipped
+    table, known = read_element_table(config.data.element_embeddings)
+    covered, skipped = [], list(prepared.skipped)
+    for example in prepared.examples:
+        missing = [
+            symbol
+            for symbol, number in zip(example.graph.elements, example.graph.atomic_numbers.tolist(), strict=True)
+            if number not in known
+        ]
+        if missing:
+            reason = f"{config.data.element_embeddings} has no vector for {', '.join(dict.fromkeys(missing))}"
+            skipped.append(Skipped(example.id, None, "structure", reason))
+        else:
+            covered.append(example)
+    return table, tuple(covered), tuple(skipped)
+
+
+def _split(config: TrainConfig, examples: Sequence[Example], skipped: Sequence[Skipped]) -> Splits:
+    data = config.data
+    ids = [example.id for example in examples]
+    if data.splits is not None:
+        return read_splits(data.splits, ids, {each.id for each in skipped})
+    signatures = [example.signature for example in examples]
+    equivalent = data.keep_together == "equivalent"
+    groups: Sequence[object] = equal_groups(signatures) if equivalent else [each.identical for each in signatures]
+    return split_by_share(ids, groups, (data.train, data.val, data.test), data.split_seed)
+
+
+def _target(config: TrainConfig, column: str, values: np.ndarray) -> Target:
+    """Mean and standard deviation of the training targets.
+
+    Raises:
+        TrainingError: they are all equal, or no classes where classes are to be learned.
+    """
+    if float(values.std()) <= 1e-12 * max(1.0, float(np.abs(values).max())):
+        raise TrainingError(
+            f"every target of the training split is {values[0]:g} ({len(values)} samples): there is nothing to learn; "
+            "is the target column the right one?"
+        )
+    if config.model.classification:
+        if not set(np.unique(values)) <= {0.0, 1.0}:
+            raise TrainingError(f"expected targets 0 and 1 for a classifier, got {np.unique(values)[:5].tolist()}")
+        return Target(column=column, mean=float(values.mean()), scale=1.0, standardized=False)
+    standardized = config.training.standardize and config.model.link == "identity"
+    # A link function maps to the target's range, so its output is not moved; errors are still measured by the scale.
+    scale = float(values.std()) if config.training.standardize else 1.0
+    return Target(column=column, mean=float(values.mean()), scale=scale, standardized=standardized)
+
+
+def _model(config: TrainConfig, encoder: TextEncoder, target: Target, table: torch.Tensor | None) -> ModelConfig:
+    model, changes = config.model, {}
+    if "token_features" not in model.model_fields_set:
+        changes["token_features"] = encoder.width
+    elif model.token_features != encoder.width:
+        raise TrainingError(
+            f"expected an encoder of width {model.token_features} (model.token_features), {encoder.name} has width "
+            f"{encoder.width}: leave token_features out, or name another encoder (data.encoder)"
+        )
+    if table is not None:
+        changes["atom_input_features"] = table.shape[1]
+    dropout = config.training.dropout
+    update: dict[str, Any] = dict(changes)
+    if dropout is not None:
+        update |= {name: dropout for name in ModelConfig.model_fields if name.endswith("_dropout")}
+    if target.standardized:
+        update |= {"target_mean": target.mean, "target_scale": target.scale}
+    return model.model_copy(update=update)
+
+
+def _claim(output: Path, plan: _Plan, resume: bool) -> bool:
+    """Make RUN this run's; whether it is finished already.
+
+    Raises:
+        TrainingError: RUN holds another run, or this one and it is not to be resumed.
+    """
+    if rank_zero_only.rank:
+        # Lightning starts the other processes once the first has claimed the folder.
+        return False
+    fields = {
+        **plan.config.result_fields(),
+        "data set": plan.record.data.fingerprint,
+        "text encoder": plan.record.encoder.fingerprint,
+    }
+    marker = output / MARKER
+    started = any((output / name).exists() for name in ("best", "last", "checkpoints"))
+    if started and not marker.is_file():
+        raise TrainingError(f"{output} holds checkpoints of something else: choose another --output")
+    # A run that stopped before its first checkpoint left nothing to go on from, nor to lose.
+    if started:
+        if not resume:
+            raise TrainingError(
+                f"{output} already holds a training run: --resume goes on with it, --output FOLDER starts another"
+            )
+        known = json.loads(marker.read_text(encoding="utf-8"))
+        other = [name for name in {**known, **fields} if known.get(name) != json.loads(json.dumps(fields.get(name)))]
+        if other:
+            listed = ", ".join(f"{name} was {known.get(name)!r}, is {fields.get(name)!r}" for name in other[:5])
+            raise TrainingError(f"{output} holds a run of another configuration or data set: {listed}")
+    for name in ("best", "last"):
+        recover_native(output / name)
+    write_text(marker, json.dumps(fields, indent=1, sort_keys=True) + "\n")
+    write_text(output / "splits.json", json.dumps(plan.record.splits.model_dump(mode="json"), indent=1) + "\n")
+    write_text(output / "config.yaml", yaml.safe_dump(plan.record.config.model_dump(mode="json"), sort_keys=False))
+    rows = [(each.id, each.row, each.stage, each.reason) for each in plan.skipped]
+    write_text(output / "skipped.csv", to_csv(("id", "row", "stage", "reason"), rows))
+    return (output / "last").is_dir() and read_record(output / "last").finished
+
+
+def _fit(plan: _Plan, output: Path, callbacks: Sequence[L.Callback], resume: bool, progress: bool) -> torch.device:
+    """Train; the device it happened on."""
+    training = plan.config.training
+    keep_freed_memory()
+    with _quiet(), _restored_settings():
+        torch.manual_seed(training.seed)
+        network = CrystalTextNetwork(plan.model)
+        if plan.element_table is not None:
+            network.element_table.copy_(plan.element_table)
+        network.train()
+        parameters = sum(value.numel() for value in network.parameters() if value.requires_grad)
+        record = plan.record.model_copy(update={"parameters": parameters})
+        module = CrystalTextModule(network, record.config, plan.scale)
+        monitor = "val_loss" if plan.model.classification else "val_mae"
+        state = output / "checkpoints" / STATE_FILE
+        trainer = _trainer(
+            plan.config, output, [*callbacks, NativeCheckpoints(output, record, monitor)], monitor, progress
+        )
+        data = CrystalDataModule(plan.splits["train"], plan.splits["val"], training)
+        try:
+            trainer.fit(module, data, ckpt_path=str(state) if resume and state.is_file() else None)
+        except SystemExit as stop:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise
+        device: torch.device = trainer.strategy.root_device
+        return device
+
+
+def _trainer(config: TrainConfig, output: Path, callbacks: list[L.Callback], monitor: str, progress: bool) -> L.Trainer:
+    training = config.training
+    several = training.devices * training.num_nodes > 1
+    loggers: list[Any] = []
+    if "tensorboard" in training.loggers:
+        loggers.append(TensorBoardLogger(output / "logs", name="tensorboard", version=""))
+    if "csv" in training.loggers:
+        loggers.append(CSVLogger(output / "logs", name="csv", flush_logs_every_n_steps=1000))
+    if loggers:
+        callbacks.append(LearningRateMonitor("step"))
+    if training.early_stopping is not None:
+        callbacks.append(EarlyStopping(monitor, patience=training.early_stopping, mode="min"))
+    callbacks += state_callbacks(output / "checkpoints", training.validate_every, training.save_every_steps)
+    return L.Trainer(
+        accelerator=training.accelerator,
+        devices=training.devices,
+        num_nodes=training.num_nodes,
+        # The branch from tokens to atoms never reaches the prediction: its parameters have no gradient.
+        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+        use_distributed_sampler=False,
+        plugins=[AtomicCheckpointIO(), *([SynchronizedNorms()] if several else [])],
+        max_epochs=training.epochs,
+        check_val_every_n_epoch=training.validate_every,
+        num_sanity_val_steps=0,
+        gradient_clip_val=training.gradient_clipping,
+        log_every_n_steps=training.log_every_steps,
+        deterministic="warn" if training.deterministic else False,
+        default_root_dir=output,
+        logger=loggers or False,
+        callbacks=callbacks,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advertisements, and warnings about what is done on purpose, do not reach the user."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*The number of training batches.*",
+            ".*Checkpoint directory.*exists and is not empty.*",
+            ".*resuming from a checkpoint that ended before the epoch ended.*",
+            ".*logs directory.*exists and is not empty.*",
+            ".*LeafSpec.*",
+            ".*does not have a deterministic implementation.*",
+        ):
+            warnings.filterwarnings("ignore", message)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _restored_settings() -> Iterator[None]:
+    """Leave the random state and torch's switches as they were found."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    switches: Any = torch.utils.deterministic
+    fill = switches.fill_uninitialized_memory
+    # A guard for debugging, at the price of writing all memory twice.
+    switches.fill_uninitialized_memory = False
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        switches.fill_uninitialized_memory = fill
