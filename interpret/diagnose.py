@@ -106,6 +106,7 @@ def diagnose(
     work: Path | None = None,
     rules: Iterable[type[Rule]] | None = None,
     spare_texts: Iterable[str] = (),
+    gate_history: pd.DataFrame | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Diagnosis:
     """Diagnose a checkpoint.
@@ -118,6 +119,7 @@ def diagnose(
         work: folder for the shards of a run that can be resumed; None keeps them in a temporary folder.
         rules: to ask; None asks all.
         spare_texts: other descriptions, for the shuffled-text control of a small data set.
+        gate_history: what the monitor wrote during training, see :func:`interpret.gate_history.history_beside`.
         progress: called with the number of structures done since the last call.
 
     Raises:
@@ -137,7 +139,8 @@ def diagnose(
         raise DataError(
             f"no structure could be analysed ({len(skipped)} skipped): {reasons or 'the data set is empty'}"
         )
-    evidence = Evidence(network=network, moments=moments, never_fired=never_fired, **tables)
+    extra = {} if gate_history is None else {"gate_history": gate_history}
+    evidence = Evidence(network=network, moments=moments, never_fired=never_fired, extra=extra, **tables)
     outcomes = run_rules(select_rules() if rules is None else rules, evidence)
     findings = tuple(outcome.finding for outcome in outcomes if outcome.finding is not None)
     word, reason = verdict(outcomes)

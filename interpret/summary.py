@@ -11,6 +11,7 @@ import pandas as pd
 
 from interpret.checks.base import Outcome
 from interpret.checks.evidence import Evidence
+from interpret.checks.gate_training import training_was_unstable
 from interpret.metrics.fusion import change_correlation, decision_path
 from interpret.metrics.statistics import mean_with_interval
 from interpret.root_cause import root_cause
@@ -66,7 +67,8 @@ def statistics(evidence: Evidence) -> dict[str, Any]:
     if evidence.network.config.use_fine_grained_attention:
         result["root_cause"] = root_cause(evidence.structures).to_dict()
     if effective is not None:
-        result["decision_path"] = [step._asdict() for step in decision_path(quality, fusion, effective)]
+        path = decision_path(quality, fusion, effective, instability=training_was_unstable(evidence))
+        result["decision_path"] = [step._asdict() for step in path]
     return result
 
 

@@ -140,7 +140,7 @@ class UnfinishedWarmUp(Rule):
     Third branch of the decision path: where training is unstable the gate is scaled up over the first steps. The step
     is stored with the weights, and in evaluation the gate keeps the strength it had: a checkpoint from the middle of
     the warm-up uses a share of its gate, and every figure about it is that of a network in transition. Whether
-    training was unstable cannot be read from a checkpoint; the training monitor says so.
+    training was unstable cannot be read from the weights: GA313 reads it from what the training monitor wrote.
 
     Threshold: fewer steps than the warm-up has. The control is a warm-up that has ended.
     """
