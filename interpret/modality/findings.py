@@ -1,0 +1,67 @@
+"""A diagnosis with the modality analysis and what the rules say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from interpret.checks.base import SEVERITIES, Outcome, Rule
+from interpret.checks.evidence import Evidence
+from interpret.checks.registry import run_rules
+from interpret.modality.analysis import ModalityAnalysis, ModalityOptions, analyze_modality
+from interpret.summary import verdict
+from interpret.tables import TABLES
+from model.dataset import CrystalDataset
+from model.demo import DEMO_DATA
+
+if TYPE_CHECKING:
+    from interpret.diagnose import DiagnoseOptions
+    from interpret.results import Diagnosis
+    from model.encoder import TextEncoder
+    from model.network import CrystalTextNetwork
+
+FAMILY = "MO"
+
+
+def diagnose_modality(
+    result: Diagnosis,
+    network: CrystalTextNetwork,
+    dataset: CrystalDataset,
+    encoder: TextEncoder,
+    *,
+    options: DiagnoseOptions,
+    rules: Sequence[type[Rule]],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Diagnosis, ModalityAnalysis]:
+    """Analyse the modalities of a data set that has been diagnosed, and judge.
+
+    References that a small data set lacks are shipped crystals.
+
+    Args:
+        result: of the diagnosis, with the same network, data, encoder and options.
+        rules: those that were asked; the modality rules among them are asked again.
+        progress: called with the number of structures done since the last call.
+    """
+    chosen = ModalityOptions(device=options.device, dtype=options.dtype, seed=options.seed)
+    spare = CrystalDataset.from_directory(DEMO_DATA)
+    analysis = analyze_modality(network, dataset, encoder, options=chosen, spare=spare, progress=progress)
+    return with_modality(result, network, analysis, rules), analysis
+
+
+def with_modality(
+    result: Diagnosis, network: CrystalTextNetwork, analysis: ModalityAnalysis, rules: Iterable[type[Rule]]
+) -> Diagnosis:
+    """The diagnosis with what the modality rules among ``rules`` say of the analysis; its verdict counts them."""
+    tables = {name: getattr(result, name) for name in TABLES}
+    evidence = Evidence(network, extra=analysis.tables, **tables)
+    own = run_rules([rule for rule in rules if rule.code.startswith(FAMILY)], evidence)
+    outcomes = sorted([o for o in result.outcomes if not o.code.startswith(FAMILY)] + own, key=_order)
+    word, reason = verdict(outcomes)
+    findings = tuple(outcome.finding for outcome in outcomes if outcome.finding is not None)
+    return replace(result, verdict=word, reason=reason, findings=findings, outcomes=tuple(outcomes))
+
+
+def _order(outcome: Outcome) -> tuple[int, str]:
+    """Findings first by severity, then by code, as in every diagnosis."""
+    return (-SEVERITIES.index(outcome.finding.severity) if outcome.finding else 1), outcome.code
