@@ -214,7 +214,7 @@ MEMBERS = (
     ),
     Member(
         "wrong-layer",
-        "trained with fusion after layer 2 of 0 to 1",
+        "fusion after layer 2, of layers 0 to 1",
         config={"middle_fusion_layers": (2,)},
         expected="CK106 TF402",
     ),

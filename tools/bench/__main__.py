@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("graphs", "hooks", "start", "diagnose", "gate_monitor")
+NAMES = ("graphs", "hooks", "start", "diagnose", "gate_monitor", "training")
 
 
 def main() -> None:
