@@ -57,6 +57,7 @@ def rule_page(rule: type[Rule]) -> str:
             f"## Example\n\n{content['example']}",
             f"## Remedy\n\n{content['remedy']}",
             f"## Reference\n\n{content['reference']}",
-            f"Leave it out with `--ignore {content['code']}`, ask it alone with `--select {content['code']}`.",
+            f"Leave it out with `--ignore {content['code']}`, ask it alone with "
+            f"`{' '.join(filter(None, (rule.option, '--select', rule.code)))}`.",
         )
     )

@@ -126,6 +126,8 @@ class Rule(ABC):
     name: ClassVar[str]
     severity: ClassVar[Severity]
     needs: ClassVar[frozenset[Need]] = frozenset()
+    # The option of diagnose that runs the analysis whose tables the rule reads.
+    option: ClassVar[str] = ""
     summary: ClassVar[str]
     example: ClassVar[str]
     remedy: ClassVar[str]

@@ -29,6 +29,7 @@ class OneModality(Rule):
     name = "predicts from one modality"
     severity = "warning"
     needs = frozenset({"data"})
+    option = "--modality"
     summary = "predictions come from one of graph and text alone"
     example = (
         "Of what sets a prediction apart from the average, 0.7 % is the text's (95 % CI 0.5-0.9; 50 structures), 0.9 % "
@@ -98,6 +99,7 @@ class InteractionDominates(Rule):
     name = "interaction dominates"
     severity = "info"
     needs = frozenset({"data"})
+    option = "--modality"
     summary = "most of what graph and text do they do only together"
     example = (
         "The interaction is 62 % of all effects (95 % CI 57-68; 50 structures), with texts of other structures 60 %: "
@@ -161,6 +163,7 @@ class ShareDependsOnBaseline(Rule):
     name = "share depends on the baseline"
     severity = "info"
     needs = frozenset({"data"})
+    option = "--modality"
     summary = "the text's share depends on what it is held against"
     example = (
         "The text has 9.5 % of a prediction against other structures and 70 % against an empty text: 0.61 apart (95 % "
@@ -216,6 +219,7 @@ class ErrorsFollowText(Rule):
     name = "errors follow the text"
     severity = "info"
     needs = frozenset({"data", "labels"})
+    option = "--modality"
     summary = "the larger the text's share, the larger the error"
     example = (
         "Spearman correlation of the text's share with the absolute error 0.52 (95 % CI 0.36-0.66; 120 structures), "

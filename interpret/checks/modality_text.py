@@ -27,6 +27,7 @@ class Leakage(Rule):
     name = "target in the text"
     severity = "error"
     needs = frozenset({"data", "labels"})
+    option = "--modality"
     summary = "texts carry the target"
     example = (
         '31 of 50 texts name a number that equals their band gap as printed ("a gap of 1.12 eV"); the numbers of a '
@@ -93,6 +94,7 @@ class WordingOverFacts(Rule):
     name = "wording over facts"
     severity = "warning"
     needs = frozenset({"data"})
+    option = "--modality"
     summary = "predictions move more by wording than by facts of the text"
     example = (
         "A fact changed moves predictions by 0.031 eV, the same facts in other words by 0.088 eV: ratio 0.35 (95 % CI "
@@ -153,6 +155,7 @@ class GraphKnewIt(Rule):
     name = "the graph already had it"
     severity = "info"
     needs = frozenset({"data"})
+    option = "--modality"
     summary = "with the crystal there the text adds hardly anything"
     example = (
         "Without the crystal a text moves the prediction by 0.81 eV, with it by 0.06 eV: 7.4 % (95 % CI 5.8-9.3; 50 "

@@ -15,10 +15,12 @@ from model.errors import InterpretError
 ENTRY_POINT_GROUP = "crystal_interpret.rules"
 FAMILY_MODULES = (
     *("checkpoint", "checkpoint_training"),
-    *("gates", "gate_change", "gate_blindness", "gate_decisions"),
+    *("gates", "gate_change", "gate_blindness", "gate_decisions", "gate_training"),
     *("textflow", "text_use"),
     "nodes",
     *("attention", "attention_validity"),
+    "attribution",
+    *("modality", "modality_text"),
 )
 
 

@@ -12,6 +12,7 @@ spectrum        variance, effective rank, stage of collapse
 textflow        cosine with the text beside its control
 dilution        half-life of the text after fusion
 similarity      CKA and Procrustes distance between two networks
+faithfulness    what is lost without the players an explanation names
 statistics      intervals, paired tests, corrections
 """
 
@@ -22,6 +23,7 @@ from interpret.metrics import (
     concentration,
     dilution,
     diversity,
+    faithfulness,
     fusion,
     gates,
     nodes,
@@ -45,6 +47,7 @@ __all__ = [
     "concentration",
     "dilution",
     "diversity",
+    "faithfulness",
     "fusion",
     "gates",
     "nodes",

@@ -1,0 +1,253 @@
+"""Attribution over a data set: every explainer that applies, held against the network, in tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpret.attribution import reference
+from interpret.attribution.baselines import mean_atom
+from interpret.attribution.explanation import AttributionError, Explanation
+from interpret.attribution.faithfulness import measure, prepare, sensitivity
+from interpret.attribution.gradients import integrate
+from interpret.attribution.inside import attention_taps, head_importance
+from interpret.attribution.methods import METHODS, REFERENCES, Request, explain, method_named
+from interpret.attribution.players import players_of
+from interpret.attribution.randomisation import STEPS, Cascade
+from interpret.attribution.subject import Explained
+from interpret.attribution.tables import TABLE_NAMES, AttributionTables
+from interpret.provenance import describe_run
+from interpret.runner import Prepared, Runner
+from interpret.tables import ORDER, Shards
+
+if TYPE_CHECKING:
+    from model.dataset import CrystalDataset
+    from model.encoder import TextEncoder
+    from model.network import CrystalTextNetwork
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+RANDOMISED = ("integrated-gradients", "attention")
+
+
+@dataclass(frozen=True)
+class AttributionOptions:
+    """How to run.
+
+    Attributes:
+        methods: explainers to run where they apply; the reference explainers are always run.
+        kinds: players, one kind a side.
+        limit: structures at most, spread evenly over the data set.
+        randomised: structures, of those, for the randomisation test and for sensitivity.
+        random_seeds: of the random explainer.
+        device: torch device of the network.
+        dtype: ``float64`` or ``float32``, of the network; the text encoder is float32 always.
+        seed: of every other draw.
+    """
+
+    methods: tuple[str, ...] = tuple(name for name in METHODS if name not in REFERENCES)
+    kinds: tuple[str, ...] = ("words", "atoms")
+    limit: int = 50
+    randomised: int = 12
+    random_seeds: int = reference.RANDOM_SEEDS
+    device: str = "cpu"
+    dtype: str = "float64"
+    seed: int = 0
+
+
+def spread(count: int, limit: int) -> list[int]:
+    """At most ``limit`` of ``count`` positions, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, limit))}) if count else []
+
+
+def attribute_dataset(
+    network: CrystalTextNetwork,
+    dataset: CrystalDataset,
+    encoder: TextEncoder,
+    *,
+    options: AttributionOptions | None = None,
+    work: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> AttributionTables:
+    """Explain structures of a data set by every method that applies, and measure each explanation.
+
+    Args:
+        network: as :func:`model.checkpoint.load_checkpoint` returns it; left as it is.
+        dataset: structures with their texts. encoder: that the network was trained with.
+        options: how to run.
+        work: folder for the parts of a run that can be resumed; None keeps them in a temporary folder.
+        progress: called with the number of structures done since the last call.
+
+    Raises:
+        AttributionError: a method does not exist, or no structure can be explained.
+    """
+    options = options or AttributionOptions()
+    for name in options.methods:
+        method_named(name)
+    positions = spread(len(dataset), options.limit)
+    runner = Runner(network, encoder)
+    prepared = list(runner.prepare(dataset[i] for i in positions))
+    if not prepared:
+        reasons = "; ".join(f"{s.id}: {s.reason}" for s in runner.skipped[:3])
+        raise AttributionError(f"no structure can be explained: {reasons or 'the data set is empty'}")
+    job = _Job(network, encoder, prepared, options)
+    run = describe_run(network, dataset, encoder, asdict(options) | {"analysis": "attribution"})
+    with _shards(work, run) as shards:
+        done = shards.done()
+        if progress is not None:
+            progress(len(done))
+        for number, one in enumerate(prepared):
+            if number in done:
+                continue
+            rows = job.rows(number, one)
+            shards.write([number], {name: _ordered(number, rows[name]) for name in rows}, [], job.notes)
+            if progress is not None:
+                progress(1)
+        notes = {f"{skipped.stage} of {skipped.id}": skipped.reason for skipped in runner.skipped}
+        for extra in shards.extras():
+            notes |= extra
+        tables = {name: shards.table(name) for name in TABLE_NAMES}
+    return AttributionTables(notes=notes, provenance=run, **tables)
+
+
+@contextmanager
+def _shards(work: Path | None, run: dict[str, Any]) -> Iterator[Shards]:
+    relevant = {key: run[key] for key in ("checkpoint", "data", "encoder", "options", "versions")}
+    fingerprint = hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()
+    if work is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Shards(Path(temporary), fingerprint)
+    else:
+        shards = Shards(work, fingerprint)
+        yield shards
+        shards.remove()
+
+
+def _ordered(number: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{ORDER: number} | row for row in rows]
+
+
+class _Job:
+    """What all structures of a run share.
+
+    Attributes:
+        notes: why something was left out, by what.
+    """
+
+    def __init__(
+        self,
+        network: CrystalTextNetwork,
+        encoder: TextEncoder,
+        prepared: Sequence[Prepared],
+        options: AttributionOptions,
+    ) -> None:
+        self.options = options
+        mean = mean_atom([one.graph for one in prepared])
+        dtype = DTYPES[options.dtype]
+        self.explained = Explained(network, encoder, device=options.device, dtype=dtype, mean_features=mean)
+        self.frequencies = reference.frequencies_of(prepared)
+        self.randomised = set(spread(len(prepared), options.randomised))
+        self.cascade = Cascade(self.explained, options.seed) if self.randomised else None
+        self.taps = attention_taps(self.explained.network)
+        self.notes: dict[str, str] = {}
+        self.refused: set[str] = set()
+
+    def rows(self, number: int, one: Prepared) -> dict[str, list[dict[str, Any]]]:
+        """Rows of one structure by table."""
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLE_NAMES}
+        subject = self.explained.subject(one)
+        for kind in self.options.kinds:
+            try:
+                players = players_of(one, kind)
+                request = Request(
+                    subject, players, frequencies=self.frequencies, tap=self.taps[-1] if self.taps else ""
+                )
+                explanations = self._explain(request)
+            except AttributionError as error:
+                self.notes.setdefault(f"{kind} of {subject.id}", str(error))
+                continue
+            references = self._references(request)
+            prepare(request.game, [*explanations, *references])
+            for explanation in (*explanations, *references):
+                found["faithfulness"].append(self._row(request, explanation, number in self.randomised))
+            for explanation in (*explanations, *(r for r in references if r.method != "random")):
+                found["attribution"] += explanation.rows()
+            if self.cascade is not None and number in self.randomised:
+                for explanation in explanations:
+                    if explanation.method in RANDOMISED:
+                        found["randomisation"] += self.cascade.rows(request, explanation)
+            if players.side == "text" and self.taps:
+                found["head_importance"] += _head_rows(request)
+        return found
+
+    def _explain(self, request: Request) -> list[Explanation]:
+        """Explanations by every method that applies; why one does not is noted once, for the first structure."""
+        explanations = []
+        for name in self.options.methods:
+            key = f"{name} by {request.players.kind}"
+            if key in self.refused:
+                continue
+            reason = METHODS[name].why_not(self.explained.network, request.players, request.tap)
+            if reason is None:
+                try:
+                    explanations.append(explain(request, name))
+                    continue
+                except AttributionError as error:
+                    reason = str(error)
+            if name == "deeplift":
+                # Whether its rules cover the network does not depend on the structure.
+                self.refused.add(key)
+            self.notes.setdefault(key, reason)
+        return explanations
+
+    def _references(self, request: Request) -> list[Explanation]:
+        names = [name for name in REFERENCES if name != "random" and request.players.kind in METHODS[name].kinds]
+        drawn = [explain(replace(request, seed=seed), "random") for seed in range(self.options.random_seeds)]
+        return [*drawn, *(explain(request, name) for name in names)]
+
+    def _row(self, request: Request, explanation: Explanation, randomised: bool) -> dict[str, Any]:
+        row = {
+            "id": explanation.id,
+            "side": explanation.side,
+            "kind": explanation.kind,
+            "method": explanation.method,
+            "baseline": explanation.baseline,
+            "removal": request.game.baseline,
+            "unit": explanation.unit,
+            "output": explanation.output,
+            "remainder": explanation.remainder,
+            "convergence_delta": explanation.delta,
+            "relative_delta": explanation.relative_delta if explanation.additive else float("nan"),
+            "steps": float("nan") if explanation.steps is None else float(explanation.steps),
+            **measure(explanation, request.game),
+            "sensitivity": float("nan"),
+        }
+        if randomised and explanation.method == "integrated-gradients":
+            row["sensitivity"] = _sensitivity(request)
+        return row
+
+
+def _sensitivity(request: Request) -> float:
+    path = request.path
+
+    def again(inputs: Tensor) -> Tensor:
+        rows = [integrate(path, steps=STEPS, inputs=one.to(path.inputs)).values for one in inputs.detach()]
+        return torch.from_numpy(np.stack(rows))
+
+    return sensitivity(again, path.inputs, seed=request.seed)
+
+
+def _head_rows(request: Request) -> list[dict[str, Any]]:
+    return [
+        {"id": request.subject.id, "tap": request.tap, "head": head, "importance": float(value)}
+        for head, value in enumerate(head_importance(request.view))
+    ]

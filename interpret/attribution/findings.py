@@ -1,0 +1,68 @@
+"""A diagnosis with an attribution run and what the rules say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpret.attribution.dataset import AttributionOptions, attribute_dataset
+from interpret.attribution.tables import AttributionTables
+from interpret.checks.base import SEVERITIES, Outcome, Rule
+from interpret.checks.evidence import Evidence
+from interpret.checks.registry import run_rules
+from interpret.summary import verdict
+from interpret.tables import TABLES
+
+if TYPE_CHECKING:
+    from interpret.diagnose import DiagnoseOptions
+    from interpret.results import Diagnosis
+    from model.dataset import CrystalDataset
+    from model.encoder import TextEncoder
+    from model.network import CrystalTextNetwork
+
+PREFIX = "AT62"
+
+
+def diagnose_attribution(
+    result: Diagnosis,
+    network: CrystalTextNetwork,
+    dataset: CrystalDataset,
+    encoder: TextEncoder,
+    *,
+    options: DiagnoseOptions,
+    rules: Iterable[type[Rule]],
+    limit: int = AttributionOptions.limit,
+    work: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Diagnosis, AttributionTables]:
+    """Explain structures of a data set that has been diagnosed, and judge the explanations.
+
+    Args:
+        result: of the diagnosis, with the same network, data, encoder and options.
+        rules: those that were asked; those on attribution among them are asked again.
+        limit: structures at most, spread evenly over the data set.
+        work: folder for the parts of a run that can be resumed.
+        progress: called with the number of structures done since the last call.
+    """
+    chosen = AttributionOptions(device=options.device, dtype=options.dtype, seed=options.seed, limit=limit)
+    tables = attribute_dataset(network, dataset, encoder, options=chosen, work=work, progress=progress)
+    return with_attribution(result, network, tables, rules), tables
+
+
+def with_attribution(
+    result: Diagnosis, network: CrystalTextNetwork, tables: AttributionTables, rules: Iterable[type[Rule]]
+) -> Diagnosis:
+    """The diagnosis with what the rules on attribution say of the tables; its verdict counts them."""
+    evidence = Evidence(network, extra=tables.evidence, **{name: getattr(result, name) for name in TABLES})
+    own = run_rules([rule for rule in rules if rule.code.startswith(PREFIX)], evidence)
+    outcomes = sorted([o for o in result.outcomes if not o.code.startswith(PREFIX)] + own, key=_order)
+    word, reason = verdict(outcomes)
+    findings = tuple(outcome.finding for outcome in outcomes if outcome.finding is not None)
+    return replace(result, verdict=word, reason=reason, findings=findings, outcomes=tuple(outcomes))
+
+
+def _order(outcome: Outcome) -> tuple[int, str]:
+    """Findings first by severity, then by code, as in every diagnosis."""
+    return (-SEVERITIES.index(outcome.finding.severity) if outcome.finding else 1), outcome.code
