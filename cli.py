@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 if TYPE_CHECKING:
+    from interpret.compare.comparison import Comparison
+    from interpret.compare.groups import GroupComparison
     from interpret.results import Diagnosis
     from model.dataset import CrystalDataset
 
@@ -49,11 +51,26 @@ class Level(str, Enum):
     never = "never"
 
 
+class Split(str, Enum):
+    """A part of the data set as a native checkpoint was trained on it."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
 class Precision(str, Enum):
     """Arithmetic of the analysis."""
 
     float64 = "float64"
     float32 = "float32"
+
+
+class Style(str, Enum):
+    """What report draws."""
+
+    html = "html"
+    paper = "paper"
 
 
 class Columns(NamedTuple):
@@ -69,6 +86,7 @@ OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for t
 OutputFormat = Annotated[Format, typer.Option("--format", help="What to print.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 AllowPartial = Annotated[bool, typer.Option("--allow-partial", help="Go on where weights are missing or do not fit.")]
+DEFAULT_VARIANTS = "full,no-middle-fusion"
 
 
 @app.command()
@@ -80,6 +98,7 @@ def diagnose(
     text: Annotated[str | None, typer.Option(help="The description of --structure.")] = None,
     target: Annotated[float | None, typer.Option(help="The label of --structure.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Only this split of --data, by the ids in training.json.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")] = None,
     encoder: Annotated[
         str | None,
@@ -97,21 +116,34 @@ def diagnose(
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     select: Annotated[str | None, typer.Option(help="Rules to ask: codes or prefixes, comma-separated.")] = None,
     ignore: Annotated[str | None, typer.Option(help="Rules to leave out: codes or prefixes, comma-separated.")] = None,
+    modality: Annotated[bool, typer.Option("--modality", help="Also: what comes from graph, what from text.")] = False,
+    attribution: Annotated[
+        bool, typer.Option("--attribution", help="Also: what predictions rest on, and whether attention says so.")
+    ] = False,
+    attribution_limit: Annotated[
+        int, typer.Option(min=1, help="Structures to explain, spread evenly over the data set.")
+    ] = 50,
     fail_on: Annotated[Level | None, typer.Option(help="Exit with 1 on a finding of this severity or above.")] = None,
     format: Annotated[FindingsFormat, typer.Option("--format", help="What to print.")] = FindingsFormat.text,
     allow_partial: AllowPartial = False,
     quiet: Quiet = False,
 ) -> None:
     """Diagnose a checkpoint on structures with their texts."""
+    from interpret.attribution.findings import diagnose_attribution
     from interpret.checks.registry import select_rules
     from interpret.diagnose import DiagnoseOptions
     from interpret.diagnose import diagnose as run
+    from interpret.gate_history import history_beside
+    from interpret.modality.findings import diagnose_modality
     from interpret.settings import read_settings
     from model.checkpoint import load_checkpoint
     from model.demo import demo_texts
     from model.encoder import load_encoder
     from model.text import read_mappings
+    from model.training import samples_of_split
     from reports.figures import draw_all
+    from reports.modality_figures import draw_modality
+    from reports.modality_text import modality_lines
 
     settings = read_settings(Path.cwd())
     rules = select_rules(
@@ -120,7 +152,9 @@ def diagnose(
     columns = Columns(id_column, text_column, target_column)
     check_device(device)
     network = load_checkpoint(checkpoint, allow_partial=allow_partial)
-    dataset = read_data(data, structure, text, target, limit, columns)
+    dataset = read_data(data, structure, text, target, None if split else limit, columns)
+    if split is not None:
+        dataset = samples_of_split(dataset, checkpoint, split.value, limit=limit)
     text_encoder = load_encoder(
         encoder or settings.encoder,
         width=network.config.token_features,
@@ -145,14 +179,92 @@ def diagnose(
             work=output / ".progress",
             rules=rules,
             spare_texts=demo_texts(),
+            gate_history=history_beside(checkpoint),
             progress=advance,
         )
     result.save(output)
+    if modality:
+        with progress_bar("modality", len(dataset), quiet or format is not FindingsFormat.text) as advance:
+            result, analysis = diagnose_modality(
+                result, network, dataset, text_encoder, options=options, rules=rules, progress=advance
+            )
+        result.save(output)
+        analysis.save(output)
+        draw_modality(analysis, output / "figures")
+        if format is FindingsFormat.text:
+            typer.echo("\n".join(modality_lines(analysis)))
+    if attribution:
+        explained = min(attribution_limit, len(dataset))
+        with progress_bar("attribution", explained, quiet or format is not FindingsFormat.text) as advance:
+            result, explanations = diagnose_attribution(
+                result,
+                network,
+                dataset,
+                text_encoder,
+                options=options,
+                rules=rules,
+                limit=attribution_limit,
+                work=output / ".progress-attribution",
+                progress=advance,
+            )
+        result.save(output)
+        explanations.save(output)
+        if format is FindingsFormat.text:
+            typer.echo("\n".join(explanations.lines()))
     draw_all(result, output / "figures")
     print_diagnosis(result, output, format)
     threshold = settings.fail_on if fail_on is None else fail_on.value
     if threshold != "never" and any(at_least(finding.severity, threshold) for finding in result.findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def probe(
+    checkpoint: Checkpoint,
+    structure: Annotated[Path, typer.Option(help="A structure file.")],
+    text: Annotated[str, typer.Option(help="Its description.")],
+    replace: Annotated[list[str], typer.Option(help="OLD=>NEW words, e.g. 'cubic=>hexagonal'; may be repeated.")],
+    target: Annotated[float | None, typer.Option(help="Its label.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Text encoder, as for diagnose.")] = None,
+    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    format: OutputFormat = Format.text,
+    allow_partial: AllowPartial = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change words of one description and see what moves, beside texts that say the same."""
+    import json
+
+    from interpret.modality.probe import probe as run
+    from interpret.modality.substitution import parse_replacement
+    from interpret.settings import read_settings
+    from interpret.tables import plain
+    from model.checkpoint import load_checkpoint
+    from model.demo import demo_texts
+    from model.encoder import load_encoder
+    from model.text import read_mappings
+    from reports.modality_text import probe_lines
+
+    replacements = [parse_replacement(each) for each in replace]
+    check_device(device)
+    network = load_checkpoint(checkpoint, allow_partial=allow_partial)
+    dataset = read_data(None, structure, text, target, None, Columns())
+    text_encoder = load_encoder(
+        encoder or read_settings(Path.cwd()).encoder,
+        width=network.config.token_features,
+        device=device,
+        mappings=None if mappings is None else read_mappings(mappings),
+    )
+    other = next(known for known in demo_texts() if known != text)
+    with progress_bar("words", len(text.split()), quiet or format is not Format.text) as advance:
+        result = run(network, dataset, text_encoder, replacements, other_text=other, device=device, progress=advance)
+    if output is not None:
+        result.save(output)
+    if format is Format.json:
+        typer.echo(json.dumps(plain(result.to_dict()), indent=1, sort_keys=True, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(probe_lines(result)))
 
 
 @app.command()
@@ -196,34 +308,397 @@ def inspect(checkpoint: Checkpoint, format: OutputFormat = Format.text, allow_pa
 
 
 @app.command()
+def compare(
+    output: OutputFolder,
+    data: Annotated[Path, typer.Option(help="Folder with cif/ and description.csv.")],
+    checkpoints: Annotated[
+        list[Path] | None, typer.Argument(help="Two or more; the first is compared with each.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Names of the checkpoints, comma-separated.")] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="LABEL=PATH,PATH,...: seeds of one variant; given twice, in place of CHECKPOINTS."),
+    ] = None,
+    split: Annotated[Split | None, typer.Option(help="Only this split, on which all training.json must agree.")] = None,
+    hypothesis: Annotated[Path | None, typer.Option(help="Thresholds of the hypothesis, TOML.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Text encoder of all checkpoints, as for diagnose.")] = None,
+    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the networks.")] = Precision.float64,
+    id_column: Annotated[str | None, typer.Option(help="Header or position of the id column.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Header or position of the text column.")] = None,
+    target_column: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
+    stop_words: Annotated[bool | None, typer.Option(help="Keep stop words in word rankings.")] = None,
+    punctuation: Annotated[bool | None, typer.Option(help="Keep punctuation in word rankings.")] = None,
+    resamples: Annotated[int, typer.Option(min=99, help="Of bootstrap and permutation.")] = 9999,
+    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    format: OutputFormat = Format.text,
+    allow_partial: AllowPartial = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare checkpoints on the same structures, paired, with the uncertainty of every difference."""
+    from interpret.compare.command import Request, run_comparison, run_group_comparison
+    from interpret.compare.differences import Inference
+    from interpret.compare.hypothesis import read_hypothesis
+    from interpret.diagnose import DiagnoseOptions
+    from interpret.settings import read_settings
+
+    settings = read_settings(Path.cwd())
+    check_device(device)
+    request = Request.read(
+        checkpoints or (),
+        group or (),
+        listed(labels or ""),
+        encoder or settings.encoder,
+        mappings,
+        device=device,
+        allow_partial=allow_partial,
+    )
+    dataset = request.restrict(
+        read_data(data, None, None, None, None if split else limit, Columns(id_column, text_column, target_column)),
+        None if split is None else split.value,
+        limit,
+    )
+    options = DiagnoseOptions(
+        batch_size=batch_size or settings.batch_size,
+        device=device,
+        dtype=precision.value,
+        symmetry_tolerance=settings.symmetry_tolerance,
+        stop_words=settings.stop_words if stop_words is None else stop_words,
+        punctuation=settings.punctuation if punctuation is None else punctuation,
+        seed=seed,
+    )
+    inference = Inference(resamples=resamples, seed=seed)
+    thresholds = read_hypothesis(hypothesis)
+    machine = quiet or format is Format.json
+    with progress_bar("structures", len(dataset) * len(request.networks), machine) as advance:
+        if request.groups:
+            groups = run_group_comparison(request, dataset, options, inference, advance)
+        else:
+            results = run_comparison(request, dataset, options, inference, thresholds, advance)
+    if request.groups:
+        print_group_comparison(groups, output, format)
+    else:
+        print_comparisons(results, output, format)
+
+
+@app.command()
+def report(
+    checkpoint: Checkpoint,
+    output: OutputFolder,
+    data: Annotated[Path | None, typer.Option(help="Folder with cif/ and description.csv.")] = None,
+    structure: Annotated[Path | None, typer.Option(help="One structure file, in place of --data.")] = None,
+    text: Annotated[str | None, typer.Option(help="The description of --structure.")] = None,
+    target: Annotated[float | None, typer.Option(help="The label of --structure.")] = None,
+    id: Annotated[list[str] | None, typer.Option("--id", help="Only this structure; can be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")] = None,
+    diagnosis: Annotated[
+        Path | None, typer.Option(help="Results of diagnose on this checkpoint; without them the rules are asked.")
+    ] = None,
+    rules: Annotated[bool, typer.Option(help="Ask the rules where no --diagnosis is given.")] = True,
+    style: Annotated[Style, typer.Option(help="paper: also figures at column width as PNG, SVG, PDF.")] = Style.html,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: a folder, a hub name, or random:WIDTH for an untrained stand-in."),
+    ] = None,
+    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    id_column: Annotated[str | None, typer.Option(help="Header or position of the id column.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Header or position of the text column.")] = None,
+    target_column: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
+    symmetry_tolerance: Annotated[float | None, typer.Option(min=0.0, help="Angstrom, for equivalent atoms.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    allow_partial: AllowPartial = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a page for every structure, with an index: what the network attended to."""
+    from interpret.diagnose import DiagnoseOptions
+    from interpret.pages.stream import PageOptions
+    from interpret.results import Diagnosis
+    from interpret.settings import read_settings
+    from model.checkpoint import load_checkpoint
+    from model.dataset import CrystalDataset
+    from model.demo import DEMO_DATA, demo_texts
+    from model.encoder import load_encoder
+    from model.text import read_mappings
+    from reports.html.run import attributions_of, choose, diagnosis_of, write_report
+    from reports.html.text import report_lines
+    from reports.paper_figures import draw_paper
+
+    settings = read_settings(Path.cwd())
+    check_device(device)
+    found = None if diagnosis is None else Diagnosis.load(diagnosis)
+    network = load_checkpoint(checkpoint, allow_partial=allow_partial)
+    dataset = read_data(data, structure, text, target, None, Columns(id_column, text_column, target_column))
+    samples = choose(dataset, id or [], limit)
+    text_encoder = load_encoder(
+        encoder or settings.encoder,
+        width=network.config.token_features,
+        device=device,
+        mappings=None if mappings is None else read_mappings(mappings),
+    )
+    shared: dict[str, Any] = {
+        "batch_size": batch_size or settings.batch_size,
+        "device": device,
+        "symmetry_tolerance": settings.symmetry_tolerance if symmetry_tolerance is None else symmetry_tolerance,
+        "seed": seed,
+    }
+    if found is None and rules:
+        with progress_bar("rules", len(samples), quiet) as advance:
+            found = diagnosis_of(
+                network,
+                dataset,
+                text_encoder,
+                output / "diagnosis",
+                options=DiagnoseOptions(**shared),
+                samples=samples,
+                spare_texts=demo_texts(),
+                progress=advance,
+            )
+    with progress_bar("pages", len(samples), quiet) as advance:
+        result = write_report(
+            network,
+            dataset,
+            text_encoder,
+            output,
+            samples=samples,
+            options=PageOptions(**shared),
+            diagnosis=found,
+            attributions=None if diagnosis is None else attributions_of(diagnosis),
+            spare=CrystalDataset.from_directory(DEMO_DATA).samples,
+            progress=advance,
+        )
+    if style is Style.paper:
+        for sample in samples:
+            if sample.id in result.ids:
+                draw_paper(result, sample.id, output / "figures")
+    typer.echo("\n".join(report_lines(result, output)))
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with cif/ and description.csv.")],
+    output: OutputFolder,
+    config: Annotated[Path | None, typer.Option(help="YAML file with sections model, data and training.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="model.hidden_features=64; once for each field.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: a folder, a hub name, or random:WIDTH; all-MiniLM-L6-v2 if not given."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes or GPUs on each node.")] = None,
+    num_nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run in --output stopped.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network; RUN/best and RUN/last are checkpoints."""
+    from interpret.gate_monitor import GateMonitor
+    from model.dataset import CrystalDataset
+    from model.encoder import load_encoder
+    from model.training import load_config
+    from model.training import train as run
+    from reports.gate_figures import draw_gates
+    from reports.training import draw_learning_curve, training_lines
+
+    given = {
+        "data.target_column": target,
+        "data.encoder": encoder,
+        "training.seed": seed,
+        "training.epochs": epochs,
+        "training.devices": devices,
+        "training.num_nodes": num_nodes,
+    }
+    settings = load_config(config, changes or ()).changed(
+        {name: each for name, each in given.items() if each is not None}
+    )
+    source = settings.data
+    dataset = CrystalDataset.from_directory(
+        data,
+        id_column=source.id_column,
+        text_column=source.text_column,
+        target_column=source.target_column,
+        limit=source.limit,
+        require_target=True,
+    )
+    outcome = run(
+        settings,
+        dataset,
+        load_encoder(source.encoder),
+        output,
+        callbacks=[GateMonitor(announce=not quiet)],
+        resume=resume,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    if outcome.rank == 0:
+        draw_learning_curve(outcome.history, outcome.record, output / "figures" / "learning_curve.png")
+        draw_gates(output)
+        typer.echo("\n".join(training_lines(outcome)))
+
+
+def show_variants(asked: bool) -> None:
+    """Print the variants of ablate and stop, where that is asked for."""
+    if not asked:
+        return
+    from interpret.ablate_variants import VARIANTS
+
+    width = max(map(len, VARIANTS))
+    typer.echo("\n".join(f"{name:{width}}  {variant.meaning}" for name, variant in VARIANTS.items()))
+    raise typer.Exit
+
+
+@app.command()
+def ablate(
+    data: Annotated[Path, typer.Argument(help="Folder with cif/ and description.csv.")],
+    output: OutputFolder,
+    variants: Annotated[
+        str | None, typer.Option(help="Names, comma-separated; the others are compared with the first.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Of weights and batches, comma-separated; three or more for intervals.")
+    ] = "0",
+    variant_file: Annotated[Path | None, typer.Option(help="YAML file with variants of one's own.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with sections model, data and training.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="model.hidden_features=64; once for each field.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: a folder, a hub name, or random:WIDTH; all-MiniLM-L6-v2 if not given."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
+    diagnosis: Annotated[bool, typer.Option(help="Diagnose each run on the test split.")] = True,
+    list_variants: Annotated[
+        bool, typer.Option("--list-variants", is_eager=True, callback=show_variants, help="List the names and stop.")
+    ] = False,
+    format: OutputFormat = Format.text,
+    quiet: Quiet = False,
+) -> None:
+    """Train variants of a network with several seeds, and compare them on one test split."""
+    import json
+
+    from interpret.ablate_variants import choose_variants, read_variants
+    from model.errors import DataError
+
+    own = {} if variant_file is None else read_variants(variant_file)
+    chosen = choose_variants(["full", *own] if variants is None and own else listed(variants or DEFAULT_VARIANTS), own)
+    if not all(part.isdecimal() for part in listed(seeds)):
+        raise DataError(f"expected whole numbers from 0, comma-separated, for --seeds, got {seeds!r}")
+
+    # These take seconds: a misspelt name is told before.
+    from interpret.ablate import AblateOptions
+    from interpret.ablate import ablate as run
+    from interpret.diagnose import DiagnoseOptions
+    from model.dataset import CrystalDataset
+    from model.demo import demo_texts
+    from model.encoder import load_encoder
+    from model.training import load_config
+    from reports.ablation_figures import ablation_lines, draw_ablation
+    from reports.gate_figures import draw_gates
+
+    given = {"data.target_column": target, "data.encoder": encoder, "training.epochs": epochs}
+    settings = load_config(config, changes or ()).changed(
+        {name: each for name, each in given.items() if each is not None}
+    )
+    source = settings.data
+    dataset = CrystalDataset.from_directory(
+        data,
+        id_column=source.id_column,
+        text_column=source.text_column,
+        target_column=source.target_column,
+        limit=source.limit,
+        require_target=True,
+    )
+    numbers = [int(part) for part in listed(seeds)]
+    with progress_bar("runs", len(chosen) * len(numbers), quiet or format is not Format.text) as advance:
+        result = run(
+            settings,
+            chosen,
+            numbers,
+            dataset,
+            load_encoder(source.encoder),
+            output,
+            options=AblateOptions(DiagnoseOptions() if diagnosis else None, demo_texts()),
+            progress=advance,
+            # Lines would run into the progress bar of a terminal; without one they tell how far it is.
+            say=None if quiet or sys.stderr.isatty() else lambda line: typer.echo(line, err=True),
+        )
+    draw_ablation(result, output / "figures")
+    for row in result.runs.to_dict("records"):
+        draw_gates(output / "runs" / str(row["variant"]) / f"seed-{row['seed']}")
+    typer.echo(
+        json.dumps(result.to_dict(), indent=1, sort_keys=True)
+        if format is Format.json
+        else "\n".join(ablation_lines(result, output))
+    )
+    if len(result.failed):
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    checkpoint: Checkpoint,
+    output: Annotated[Path, typer.Argument(help="Folder for config.json and model.safetensors.")],
+    allow_partial: AllowPartial = False,
+) -> None:
+    """Turn a checkpoint that loads into a native one."""
+    from model.checkpoint import load_checkpoint
+    from model.errors import CheckpointError
+
+    if output.exists() and any(output.iterdir() if output.is_dir() else (output,)):
+        raise CheckpointError(f"{output} is there already: choose another folder")
+    network = load_checkpoint(checkpoint, allow_partial=allow_partial)
+    network.save_pretrained(output)
+    typer.echo(f"{checkpoint} is now {output}/config.json and {output}/model.safetensors")
+
+
+@app.command()
 def demo(
     output: OutputFolder = Path("demo-output"),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 15,
-    seed: Annotated[int, typer.Option(help="Of split, weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and batches.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Train a small model on the shipped data set, offline, and diagnose it."""
+    """Train two small models on the shipped data, with and without middle fusion; diagnose, compare, draw pages."""
+    from interpret.compare.command import Request, run_comparison
+    from interpret.compare.differences import Inference
+    from interpret.compare.hypothesis import read_hypothesis
+    from interpret.diagnose import DiagnoseOptions
     from interpret.diagnose import diagnose as run
     from model.checkpoint import load_checkpoint
     from model.dataset import CrystalDataset
-    from model.demo import DEMO_DATA, demo_config, demo_texts
+    from model.demo import DEMO_DATA, demo_config, demo_texts, demo_training
     from model.encoder import load_encoder
-    from model.training.loop import train
+    from model.training import prepare, samples_of_split
+    from model.training import train as run_training
+    from reports.compare_page import save_comparisons
     from reports.figures import draw_all
+    from reports.html.run import write_report
+    from reports.training import comparison_lines, draw_learning_curve
 
     dataset = CrystalDataset.from_directory(DEMO_DATA, require_target=True)
     encoder = load_encoder(None)
-    with progress_bar("epochs", epochs, quiet) as advance:
-        outcome = train(demo_config(encoder.width), dataset, encoder, epochs=epochs, seed=seed, progress=advance)
-    checkpoint = output / "checkpoint"
-    outcome.network.save_pretrained(checkpoint)
-    typer.echo(
-        f"trained on {outcome.training} crystals; mean absolute error on {outcome.test} others "
-        f"{outcome.test_error:.2f} eV (predicting the mean: {outcome.baseline_error:.2f} eV)"
-    )
+    with progress_bar("structures prepared", len(dataset), quiet) as advance:
+        prepared = prepare(dataset, encoder, progress=advance)
+    config = demo_training(demo_config(encoder.width), epochs=epochs, seed=seed)
+    bar = not quiet and sys.stderr.isatty()
+    outcomes = {}
+    for name, fusion in (("full", True), ("no-middle-fusion", False)):
+        settings = config.changed({"model.use_middle_fusion": fusion})
+        folder = output / name
+        outcomes[name] = run_training(settings, dataset, encoder, folder, resume=True, progress=bar, prepared=prepared)
+        draw_learning_curve(outcomes[name].history, outcomes[name].record, folder / "figures" / "learning_curve.png")
+    typer.echo("\n".join(comparison_lines(outcomes)))
     with progress_bar("structures", len(dataset), quiet) as advance:
         result = run(
-            load_checkpoint(checkpoint),
+            load_checkpoint(outcomes["full"].best),
             dataset,
             encoder,
             work=output / ".progress",
@@ -233,6 +708,25 @@ def demo(
     result.save(output)
     draw_all(result, output / "figures")
     print_diagnosis(result, output, FindingsFormat.text)
+    held_out = samples_of_split(dataset, outcomes["full"].best, "test")
+    request = Request.read([outcome.best for outcome in outcomes.values()], (), tuple(outcomes))
+    with progress_bar("structures compared", 2 * len(held_out), quiet) as advance:
+        compared = run_comparison(
+            request, held_out, DiagnoseOptions(seed=seed), Inference(seed=seed), read_hypothesis(None), advance
+        )
+    save_comparisons(compared, output / "comparison")
+    typer.echo(f"with and without middle fusion, {len(held_out)} test crystals: {compared[0].movement.sentence}")
+    with progress_bar("pages", len(held_out), quiet) as advance:
+        write_report(
+            load_checkpoint(outcomes["full"].best),
+            dataset,
+            encoder,
+            output / "report",
+            samples=held_out.samples,
+            diagnosis=result,
+            progress=advance,
+        )
+    typer.echo(f"open {output / 'pages' / 'index.html'} and {output / 'comparison' / 'index.html'}")
 
 
 def check_device(device: str) -> None:
@@ -290,6 +784,36 @@ def print_diagnosis(result: Diagnosis, output: Path, format: FindingsFormat) -> 
         typer.echo("\n".join(to_github(result)))
     else:
         typer.echo("\n".join(diagnosis_lines(result, output)))
+
+
+def print_comparisons(results: list[Comparison], output: Path, format: Format) -> None:
+    """Save, draw and print comparisons: one in the folder itself, several in a folder each."""
+    import json
+
+    from reports.compare_page import save_comparisons
+    from reports.compare_text import comparison_lines
+
+    folders = save_comparisons(results, output)
+    if format is Format.json:
+        content = [result.to_dict() for result in results]
+        typer.echo(json.dumps(content[0] if len(content) == 1 else content, indent=1, sort_keys=True))
+        return
+    for result, folder in zip(results, folders, strict=True):
+        typer.echo("\n".join(comparison_lines(result, folder)))
+
+
+def print_group_comparison(result: GroupComparison, output: Path, format: Format) -> None:
+    """Save, draw and print a comparison of groups."""
+    import json
+
+    from reports.compare_page import save_group_comparison
+    from reports.compare_text import group_lines
+
+    save_group_comparison(result, output)
+    if format is Format.json:
+        typer.echo(json.dumps(result.to_dict(), indent=1, sort_keys=True))
+    else:
+        typer.echo("\n".join(group_lines(result, output)))
 
 
 def listed(value: str) -> tuple[str, ...]:
