@@ -251,7 +251,7 @@ def run_counterfactual(
         state = state._replace(x=change.atoms(state.x, batch))
     reweighed = nullcontext() if change.weights is None else change.weights(network)
     with reweighed, registry as captured, torch.no_grad():
-        predictions = network(batch, state=state)
+        predictions = network(batch, state=state, lean=True)
     found = [{"prediction": float(value)} for value in predictions]
     if change.diversity:
         _add_diversity(found, captured, [prepared[row] for row in rows], last_nodes(names))

@@ -298,5 +298,5 @@ def layout_of_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> BatchLayout
     """Layout of a forward call of one of our networks, whichever form its batch came in."""
     from model.network import as_batch
 
-    batch = as_batch(*args, **{name: value for name, value in kwargs.items() if name != "state"})
+    batch = as_batch(*args, **{name: value for name, value in kwargs.items() if name not in ("state", "lean")})
     return BatchLayout(batch.atoms_per_structure, batch.token_mask)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -107,12 +107,12 @@ def _mode(record: StructureRecord, difference: float) -> tuple[Mode, str]:
 
 def _rank(words: Sequence[Word], weights: torch.Tensor, pieces: int) -> tuple[RankedWord, ...]:
     """Words spelled alike are one entry; ties are in the order of the text."""
-    total: dict[str, RankedWord] = {}
+    # One list a spelling, [weight, uniform share, category], and one RankedWord at the end: this runs once an atom.
+    total: dict[str, list[Any]] = {}
     for word, weight in zip(words, weights.tolist(), strict=True):
-        known = total.get(word.text, RankedWord(word.text, str(word.category), 0.0, 0.0))
-        total[word.text] = replace(
-            known, weight=known.weight + weight, uniform=known.uniform + len(word.pieces) / pieces
-        )
-    ranked = list(total.values())
+        known = total.setdefault(word.text, [0.0, 0.0, word.category])
+        known[0] += weight
+        known[1] += len(word.pieces) / pieces
+    ranked = [RankedWord(text, str(category), weight, uniform) for text, (weight, uniform, category) in total.items()]
     order = np.argsort([-word.weight for word in ranked], kind="stable")
     return tuple(ranked[i] for i in order)

@@ -54,8 +54,13 @@ class EdgeGatedConvolution(nn.Module):
         self.bn_nodes = nn.BatchNorm1d(features)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, source: Tensor, target: Tensor, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-        """Update nodes [N, d] and edges [E, d] of a graph whose edge k runs from source[k] to target[k]."""
+    def forward(
+        self, source: Tensor, target: Tensor, nodes: Tensor, edges: Tensor, *, nodes_only: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Update nodes [N, d] and edges [E, d] of a graph whose edge k runs from source[k] to target[k].
+
+        Where ``nodes_only``, edges are returned as they came: for the last layer that reads them.
+        """
         # The edges' product is added onto what was gathered from both ends, and its bias before gathering: there are
         # ten to a hundred edges to a node, so every pass over them counts.
         ends = F.linear(nodes, self.src_gate.weight, self.src_gate.bias + self.edge_gate.bias).index_select(0, source)
@@ -66,7 +71,8 @@ class EdgeGatedConvolution(nn.Module):
         total = torch.zeros_like(nodes).index_add(0, target, sigma)
         updated = self.src_update(nodes) + weighted / (total + 1e-6)
         nodes = nodes + self.dropout(F.silu(self.bn_nodes(updated)))
-        edges = self.dropout(F.silu(self.bn_edges(message))).add_(edges)
+        if not nodes_only:
+            edges = self.dropout(F.silu(self.bn_edges(message))).add_(edges)
         return nodes, edges
 
 
@@ -79,11 +85,21 @@ class AlignnLayer(nn.Module):
         self.edge_update = EdgeGatedConvolution(features, dropout)
 
     def forward(
-        self, bonds: tuple[Tensor, Tensor], angles: tuple[Tensor, Tensor], x: Tensor, y: Tensor, z: Tensor
+        self,
+        bonds: tuple[Tensor, Tensor],
+        angles: tuple[Tensor, Tensor],
+        x: Tensor,
+        y: Tensor,
+        z: Tensor,
+        *,
+        keep_angles: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Atoms x [N, d], bonds y [E, d], angles z [A, d] to their updates, in that order."""
+        """Atoms x [N, d], bonds y [E, d], angles z [A, d] to their updates, in that order.
+
+        Where ``keep_angles``, angles are returned as they came: for the last layer that reads them.
+        """
         x, y = self.node_update(*bonds, x, y)
-        y, z = self.edge_update(*angles, y, z)
+        y, z = self.edge_update(*angles, y, z, nodes_only=keep_angles)
         return x, y, z
 
 

@@ -168,6 +168,7 @@ class CrystalTextNetwork(PretrainedMixin, nn.Module):
         token_mask: Tensor | None = None,
         *,
         state: GraphState | None = None,
+        lean: bool = False,
     ) -> Tensor:
         """Predictions [B], also for one structure.
 
@@ -175,6 +176,8 @@ class CrystalTextNetwork(PretrainedMixin, nn.Module):
             batch: as in :func:`as_batch`, like the two token arguments.
             state: of :meth:`advance` on the same crystals, to go on from there: with other texts, or to see what the
                 later layers alone make of it.
+            lean: leave out the updates of bonds and angles that no layer reads. Predictions and all features of atoms
+                are the same; a hook on the bonds or angles of the last layers would see those of the layer before.
         """
         batch = as_batch(batch, token_embeddings, token_mask)
         dtype = self.fc.weight.dtype
@@ -186,7 +189,8 @@ class CrystalTextNetwork(PretrainedMixin, nn.Module):
                 f"got {batch.token_embeddings.shape[-1]}: use the text encoder the network was trained with"
             )
         text = self.text_projection(batch.token_embeddings[:, 0])
-        return self.finish(self.advance(self.start(batch) if state is None else state, batch, text), batch, text)
+        state = self.advance(self.start(batch) if state is None else state, batch, text, lean=lean)
+        return self.finish(state, batch, text)
 
     @property
     def steps(self) -> tuple[tuple[str, int], ...]:
@@ -213,23 +217,31 @@ class CrystalTextNetwork(PretrainedMixin, nn.Module):
         return GraphState(x, y, z, first=x, done=0)
 
     def advance(
-        self, state: GraphState, batch: CrystalBatch, text: Tensor | None, until: int | None = None
+        self,
+        state: GraphState,
+        batch: CrystalBatch,
+        text: Tensor | None,
+        until: int | None = None,
+        *,
+        lean: bool = False,
     ) -> GraphState:
         """Run graph steps from the state's own up to, and without, step ``until`` (all of them when None).
 
         The steps are those of :attr:`steps`. The projected text [B, p] enters through the middle fusions; a state from
-        before the first of them serves any text, and needs none.
+        before the first of them serves any text, and needs none. ``lean`` is that of :meth:`forward`.
         """
         x, y, z, first, done = state
+        last_alignn, last_gcn = len(self.alignn_layers) - 1, len(self.gcn_layers) - 1
         for kind, index in self.steps[done:until]:
             if kind == "alignn":
                 bonds, angles = (batch.bond_source, batch.bond_target), (batch.angle_source, batch.angle_target)
-                x, y, z = self.alignn_layers[index](bonds, angles, x, y, z)
+                x, y, z = self.alignn_layers[index](bonds, angles, x, y, z, keep_angles=lean and index == last_alignn)
                 x = self._regularize(index, x, first, batch)
             elif kind == "fusion":
                 x = self.middle_fusion_modules[f"layer_{index}"](x, text, batch)
             else:
-                x, y = self.gcn_layers[index](batch.bond_source, batch.bond_target, x, y)
+                bonds = (batch.bond_source, batch.bond_target)
+                x, y = self.gcn_layers[index](*bonds, x, y, nodes_only=lean and index == last_gcn)
                 x = self._regularize(len(self.alignn_layers) + index, x, first, batch)
         return GraphState(x, y, z, first, len(self.steps) if until is None else until)
 

@@ -302,3 +302,20 @@ def test_impossible_configuration_is_refused() -> None:
     assert ModelConfig.from_legacy({"middle_fusion_layers": "0, 1 ,3"}).middle_fusion_layers == (0, 1, 3)
     older = ModelConfig.from_legacy({"name": "alignn", "hidden_features": 8, "use_cross_modal_attention": True})
     assert older.late_fusion_type == "average"
+
+
+@pytest.mark.parametrize("changes", [{}, {"gcn_layers": 0}, {"graph_norm": "pair"}])
+def test_updates_nothing_reads_can_be_left_out(changes: dict[str, Any], make_network: Any, make_batch: Any) -> None:
+    network, batch = make_network(**changes).double(), make_batch().to(dtype=torch.float64)
+    updates = {}
+    layer = network.alignn_layers[-1].edge_update
+
+    def watch(module: Any, inputs: Any, output: Any) -> None:
+        updates["angles"] = float((output[1] - inputs[3]).abs().max())
+
+    with torch.no_grad(), layer.register_forward_hook(watch):
+        whole = network(batch)
+        assert updates["angles"] > 0
+        lean = network(batch, lean=True)
+        assert updates["angles"] == 0
+    assert torch.equal(whole, lean)
