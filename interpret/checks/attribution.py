@@ -33,12 +33,14 @@ class AttentionNoBetterThanUniform(_AttributionRule):
     against what ablation, which knows by trying, finds beyond words drawn by chance.
 
     Threshold: a tenth of what ablation finds, with the whole interval. Where ablation itself finds nothing beyond
-    chance, no order of words is better than any other and there is nothing to test.
+    chance, no order of words is better than any other and there is nothing to test. No defect of the network: with
+    eight structures a network whose attention was never trained has 0 %, networks trained on the demo data have -6 to
+    24 %, because what they read of the text they read from its first token.
     """
 
     code = "AT620"
     name = "attention no better than uniform"
-    severity = "warning"
+    severity = "info"
     summary = "words that attention points at matter no more than any others"
     example = (
         "Without the words that attention names predictions change by 0.061 eV, without those of most pieces by 0.060 "

@@ -4,10 +4,11 @@
 
 Both explain the default network with its text encoder (all-MiniLM-L6-v2) in float32: integrated gradients and ablation
 by words and by atoms, and the faithfulness of orders of words (comprehensiveness and sufficiency at five shares, and
-captum's infidelity), of which every structure has 33: 30 random ones, position, frequency and ablation. The plain loop
-calls captum with its defaults (50 steps), evaluates one at a time and encodes each text by itself; of its 33 orders,
-which cost the same, it measures three. Both are run on the same few structures, in turns and in the same process.
-Processor time is compared: wall time on a shared machine measures the neighbours. Ours is then run on all structures.
+captum's infidelity), of which every structure has 33: 30 random ones, position, frequency and ablation. Paths have
+captum's default of 50 steps in both. The plain loop evaluates one at a time and encodes each text by itself; of its 33
+orders, which cost the same, it measures three. Both are run on the same few structures, in turns and in the same
+process; wall and processor time are compared, because wall time on a shared machine measures the neighbours. Ours is
+then run on all structures.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +159,9 @@ class Ours:
     def __init__(self, network: CrystalTextNetwork, encoder: TransformersEncoder) -> None:
         self.explained = Explained(network, encoder, dtype=torch.float32)
 
-    def job(self, one: Prepared, kind: str, method: str, steps: int | None = None) -> Explain:
+    def job(self, one: Prepared, kind: str, method: str) -> Explain:
         """One explanation of one structure."""
+        steps = CAPTUM_STEPS if method == "integrated-gradients" else None
         return lambda: explain(Request(self.explained.subject(one), players_of(one, kind), steps=steps), method).values
 
     def orders(self, one: Prepared) -> tuple[Request, list[Explanation]]:
@@ -174,66 +177,68 @@ class Ours:
         return np.array([[row[name] for name in ("comprehensiveness", "sufficiency", "infidelity")] for row in rows])
 
 
-def timed(job: Explain) -> tuple[float, np.ndarray]:
-    """Processor seconds and result."""
-    start = time.process_time()
+def timed(job: Explain) -> tuple[np.ndarray, np.ndarray]:
+    """Wall and processor seconds, and the result."""
+    wall, processor = time.perf_counter(), time.process_time()
     values = job()
-    return time.process_time() - start, values
+    return np.array([time.perf_counter() - wall, time.process_time() - processor]), values
 
 
-def compare(ours: Ours, plain: PlainLoop, structures: list[Prepared]) -> None:
-    """Print processor seconds a structure by explanation, and the ratios."""
-    seconds: dict[tuple[str, str, str], float] = defaultdict(float)
-    differences: dict[tuple[str, str], float] = defaultdict(float)
-    for one in structures:
-        for kind, method in JOBS:
-            runs = {"plain": plain.job(one, kind, method), "ours": ours.job(one, kind, method)}
-            fixed = CAPTUM_STEPS if method == "integrated-gradients" else None
-            runs["ours, same steps"] = ours.job(one, kind, method, fixed)
-            found = {}
-            for name, job in runs.items():
-                elapsed, found[name] = timed(job)
-                seconds[kind, method, name] += elapsed / len(structures)
-            gap = np.abs(found["ours, same steps"] - found["plain"]).max() / np.abs(found["plain"]).max()
-            differences[kind, method] = max(differences[kind, method], float(gap))
-        _compare_faithfulness(ours, plain, one, len(structures), seconds, differences)
-    seconds["faithfulness", "", "ours, same steps"] = seconds["faithfulness", "", "ours"]
-    print(
-        f"{'':32} {'plain':>8} {'ours':>8} {'ratio':>6} {'same steps':>11} {'ratio':>6} {'difference':>11}", flush=True
+class Costs:
+    """Seconds a structure of each part, wall and processor, plain and ours, and how far results differ."""
+
+    def __init__(self, structures: int) -> None:
+        self.structures = structures
+        self.seconds: dict[str, dict[str, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))
+        self.difference: dict[str, float] = defaultdict(float)
+
+    def add(self, part: str, who: str, elapsed: np.ndarray) -> None:
+        """Add what one structure took."""
+        self.seconds[part][who] += elapsed / self.structures
+
+    def compare(self, part: str, plain: np.ndarray, ours: np.ndarray) -> None:
+        """Keep the largest difference, over the largest value."""
+        gap = float(np.abs(plain - ours).max() / np.abs(plain).max())
+        self.difference[part] = max(self.difference[part], gap)
+
+    def lines(self) -> list[str]:
+        """The table."""
+        names = ("plain, wall", "ours, wall", "ratio", "plain, cpu", "ours, cpu", "ratio", "difference")
+        head = " ".join(f"{name:>{width}}" for name, width in zip(names, (12, 11, 6, 11, 10, 6, 11), strict=True))
+        lines = [f"{'':32} {head}"]
+        for part, costs in self.seconds.items():
+            lines.append(f"{_line(part, costs)} {self.difference[part]:11.1e}")
+        total = {who: sum((c[who] for c in self.seconds.values()), np.zeros(2)) for who in ("plain", "ours")}
+        return [*lines, _line("all", total)]
+
+
+def _line(name: str, costs: Mapping[str, np.ndarray]) -> str:
+    (plain_wall, plain_cpu), (own_wall, own_cpu) = costs["plain"], costs["ours"]
+    return (
+        f"{name:32} {plain_wall:12.2f} {own_wall:11.2f} {plain_wall / own_wall:6.2f} {plain_cpu:11.2f} {own_cpu:10.2f} "
+        f"{plain_cpu / own_cpu:6.2f}"
     )
-    totals: dict[str, float] = defaultdict(float)
-    for kind, method in (*JOBS, ("faithfulness", "")):
-        row = {name: seconds[kind, method, name] for name in ("plain", "ours", "ours, same steps")}
-        for name, value in row.items():
-            totals[name] += value
-        label = f"{method} by {kind}" if method else f"faithfulness of {ORDERS} orders"
-        print(_line(label, row, f"{differences[kind, method]:11.1e}"), flush=True)
-    print(_line("all", totals, ""), flush=True)
 
 
-def _compare_faithfulness(
-    ours: Ours,
-    plain: PlainLoop,
-    one: Prepared,
-    structures: int,
-    seconds: dict[tuple[str, str, str], float],
-    differences: dict[tuple[str, str], float],
-) -> None:
+def compare(ours: Ours, plain: PlainLoop, one: Prepared, costs: Costs) -> None:
+    """All parts of one structure, in turns."""
+    for kind, method in JOBS:
+        part = f"{method} by {kind}"
+        elapsed, expected = timed(plain.job(one, kind, method))
+        costs.add(part, "plain", elapsed)
+        elapsed, found = timed(ours.job(one, kind, method))
+        costs.add(part, "ours", elapsed)
+        costs.compare(part, expected, found)
+    part = f"faithfulness of {ORDERS} orders"
     request, orders = ours.orders(one)
     # The ablation among the orders has filled the game: it is asked again from nothing.
     fresh = Request(request.subject, request.players)
     elapsed, found = timed(lambda: ours.faithfulness(fresh, orders))
-    seconds["faithfulness", "", "ours"] += elapsed / structures
+    costs.add(part, "ours", elapsed)
     for number in range(PLAIN_ORDERS):
-        elapsed, figures = timed(lambda number=number: plain.faithfulness(one, orders[number]))
-        seconds["faithfulness", "", "plain"] += elapsed * ORDERS / PLAIN_ORDERS / structures
-        gap = np.abs(found[number] - figures)[:2].max() / figures[:2].max()
-        differences["faithfulness", ""] = max(differences["faithfulness", ""], float(gap))
-
-
-def _line(name: str, row: dict[str, float], end: str) -> str:
-    plain, own, same = row["plain"], row["ours"], row["ours, same steps"]
-    return f"{name:32} {plain:8.2f} {own:8.2f} {plain / own:6.2f} {same:11.2f} {plain / same:6.2f} {end}"
+        elapsed, expected = timed(partial(plain.faithfulness, one, orders[number]))
+        costs.add(part, "plain", elapsed * ORDERS / PLAIN_ORDERS)
+        costs.compare(part, expected[:2], found[number, :2])
 
 
 def main(arguments: list[str]) -> None:
@@ -251,11 +256,14 @@ def main(arguments: list[str]) -> None:
     words = np.mean([len(one.words) for one in structures])
     atoms = np.mean([one.graph.number_of_atoms for one in structures])
     print(f"default network, {options.threads} threads, mean of {words:.0f} words and {atoms:.1f} atoms a structure")
-    print(f"processor seconds a structure, {len(some)} structures:")
+    print(f"seconds a structure, {len(some)} structures:", flush=True)
     # The first call of either pays for what is set up once.
     for kind, method in JOBS:
         ours.job(some[0], kind, method)()
-    compare(ours, plain, some)
+    costs = Costs(len(some))
+    for one in some:
+        compare(ours, plain, one, costs)
+    print("\n".join(costs.lines()), flush=True)
     start, processor = time.perf_counter(), time.process_time()
     for one in structures:
         for kind, method in JOBS:
