@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("graphs", "hooks", "start", "diagnose", "gate_monitor", "training")
+NAMES = ("graphs", "hooks", "start", "diagnose", "gate_monitor", "training", "attribution")
 
 
 def main() -> None:
