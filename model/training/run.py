@@ -174,12 +174,22 @@ def _fit(plan: Plan, output: Path, callbacks: Sequence[L.Callback], resume: bool
             plan.config, output, [*callbacks, NativeCheckpoints(output, record, monitor)], monitor, progress
         )
         data = CrystalDataModule(plan.splits["train"], plan.splits["val"], training)
+        resumed = resume and state.is_file()
         try:
-            trainer.fit(module, data, ckpt_path=str(state) if resume and state.is_file() else None)
+            trainer.fit(module, data, ckpt_path=str(state) if resumed else None)
         except SystemExit as stop:
             if trainer.interrupted:
                 raise KeyboardInterrupt from stop
             raise
+        except (ValueError, RuntimeError) as error:
+            # What torch says of an optimizer or a network that the saved state does not fit.
+            if not resumed or "state" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise TrainingError(
+                f"the state in {state} does not fit this run ({reason}): it was written by another version; "
+                "train anew in another folder"
+            ) from error
         device: torch.device = trainer.strategy.root_device
         return device
 

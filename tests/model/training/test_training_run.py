@@ -159,6 +159,19 @@ def test_killed_anywhere_and_resumed_twice(
     assert history(tmp_path / "run") == history(reference)
 
 
+def test_the_state_of_another_version_is_refused_in_words(
+    runner: Callable[..., Any], tiny: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        runner(tiny(**WARM_UP), tmp_path / "run", callbacks=[Kill(10)])
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    state["optimizer_states"][0]["param_groups"][0]["params"].append(10_000)
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match=r"does not fit this run .*another folder"):
+        runner(tiny(**WARM_UP), tmp_path / "run", resume=True)
+
+
 def test_killed_between_the_two_renames_of_a_checkpoint(
     reference: Path, runner: Callable[..., Any], tiny: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
