@@ -726,7 +726,7 @@ def demo(
             diagnosis=result,
             progress=advance,
         )
-    typer.echo(f"open {output / 'pages' / 'index.html'} and {output / 'comparison' / 'index.html'}")
+    typer.echo(f"open {output / 'report' / 'index.html'} and {output / 'comparison' / 'index.html'}")
 
 
 def check_device(device: str) -> None:

@@ -257,3 +257,7 @@ def test_demo_trains_two_models_and_diagnoses_one(tmp_path: Path) -> None:
     ]
     assert fusion == [True, False]
     assert (tmp_path / "demo" / "diagnosis.json").is_file()
+    for page in ("report", "comparison"):
+        address = tmp_path / "demo" / page / "index.html"
+        assert address.is_file()
+        assert str(address) in done.stdout

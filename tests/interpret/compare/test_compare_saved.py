@@ -42,7 +42,8 @@ def test_saved_and_read_back(comparison: Comparison, tmp_path: Path) -> None:
 
 
 def test_to_frame_is_a_copy(comparison: Comparison) -> None:
-    comparison.to_frame()["mean_a"] = 0.0
+    frame = comparison.to_frame()
+    frame["mean_a"] = 0.0
     assert (comparison.statistics["mean_a"] != 0).any()
 
 
