@@ -69,7 +69,8 @@ class CrystalTextModule(L.LightningModule):  # type: ignore[misc]
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """The loss of a batch, with that of the prediction and each addition logged."""
         with self._watching():
-            prediction = self.network(batch.crystals)
+            # Updates of bonds and angles that no layer reads have no gradient either way.
+            prediction = self.network(batch.crystals, lean=True)
         each = self.prediction_loss(prediction / self.scale, batch.targets / self.scale)
         parts = {"prediction": each.sum() * self._share(len(each)), **self._additional(batch)}
         loss = torch.stack(list(parts.values())).sum()
