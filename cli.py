@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from interpret.compare.groups import GroupComparison
     from interpret.results import Diagnosis
     from model.dataset import CrystalDataset
+    from model.encoder import TextEncoder
+    from model.network import CrystalTextNetwork
 
 app = typer.Typer(
     name="interpret",
@@ -86,6 +88,17 @@ OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for t
 OutputFormat = Annotated[Format, typer.Option("--format", help="What to print.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 AllowPartial = Annotated[bool, typer.Option("--allow-partial", help="Go on where weights are missing or do not fit.")]
+IdColumn = Annotated[str | None, typer.Option(help="Header or position of the id column.")]
+TextColumn = Annotated[str | None, typer.Option(help="Header or position of the text column.")]
+TargetColumn = Annotated[str | None, typer.Option(help="Header or position of the target column.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")]
+Mappings = Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")]
+StopWords = Annotated[bool | None, typer.Option(help="Keep stop words in word rankings.")]
+Punctuation = Annotated[bool | None, typer.Option(help="Keep punctuation in word rankings.")]
+SymmetryTolerance = Annotated[float | None, typer.Option(min=0.0, help="Angstrom, for equivalent atoms.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Seed = Annotated[int, typer.Option(help="Of every random draw.")]
 DEFAULT_VARIANTS = "full,no-middle-fusion"
 
 
@@ -97,23 +110,23 @@ def diagnose(
     structure: Annotated[Path | None, typer.Option(help="One structure file, in place of --data.")] = None,
     text: Annotated[str | None, typer.Option(help="The description of --structure.")] = None,
     target: Annotated[float | None, typer.Option(help="The label of --structure.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")] = None,
+    limit: Limit = None,
     split: Annotated[Split | None, typer.Option(help="Only this split of --data, by the ids in training.json.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")] = None,
+    batch_size: BatchSize = None,
     encoder: Annotated[
         str | None,
         typer.Option(help="Text encoder: a folder, a hub name, or random:WIDTH for an untrained stand-in."),
     ] = None,
-    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    mappings: Mappings = None,
+    device: Device = "cpu",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = Precision.float64,
-    id_column: Annotated[str | None, typer.Option(help="Header or position of the id column.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Header or position of the text column.")] = None,
-    target_column: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
-    stop_words: Annotated[bool | None, typer.Option(help="Keep stop words in word rankings.")] = None,
-    punctuation: Annotated[bool | None, typer.Option(help="Keep punctuation in word rankings.")] = None,
-    symmetry_tolerance: Annotated[float | None, typer.Option(min=0.0, help="Angstrom, for equivalent atoms.")] = None,
-    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    id_column: IdColumn = None,
+    text_column: TextColumn = None,
+    target_column: TargetColumn = None,
+    stop_words: StopWords = None,
+    punctuation: Punctuation = None,
+    symmetry_tolerance: SymmetryTolerance = None,
+    seed: Seed = 0,
     select: Annotated[str | None, typer.Option(help="Rules to ask: codes or prefixes, comma-separated.")] = None,
     ignore: Annotated[str | None, typer.Option(help="Rules to leave out: codes or prefixes, comma-separated.")] = None,
     modality: Annotated[bool, typer.Option("--modality", help="Also: what comes from graph, what from text.")] = False,
@@ -138,8 +151,6 @@ def diagnose(
     from interpret.settings import read_settings
     from model.checkpoint import load_checkpoint
     from model.demo import demo_texts
-    from model.encoder import load_encoder
-    from model.text import read_mappings
     from model.training import samples_of_split
     from reports.figures import draw_all
     from reports.modality_figures import draw_modality
@@ -155,12 +166,7 @@ def diagnose(
     dataset = read_data(data, structure, text, target, None if split else limit, columns)
     if split is not None:
         dataset = samples_of_split(dataset, checkpoint, split.value, limit=limit)
-    text_encoder = load_encoder(
-        encoder or settings.encoder,
-        width=network.config.token_features,
-        device=device,
-        mappings=None if mappings is None else read_mappings(mappings),
-    )
+    text_encoder = encoder_of(network, encoder or settings.encoder, mappings, device)
     options = DiagnoseOptions(
         batch_size=batch_size or settings.batch_size,
         device=device,
@@ -227,8 +233,8 @@ def probe(
     target: Annotated[float | None, typer.Option(help="Its label.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the results.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Text encoder, as for diagnose.")] = None,
-    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    mappings: Mappings = None,
+    device: Device = "cpu",
     format: OutputFormat = Format.text,
     allow_partial: AllowPartial = False,
     quiet: Quiet = False,
@@ -242,20 +248,13 @@ def probe(
     from interpret.tables import plain
     from model.checkpoint import load_checkpoint
     from model.demo import demo_texts
-    from model.encoder import load_encoder
-    from model.text import read_mappings
     from reports.modality_text import probe_lines
 
     replacements = [parse_replacement(each) for each in replace]
     check_device(device)
     network = load_checkpoint(checkpoint, allow_partial=allow_partial)
     dataset = read_data(None, structure, text, target, None, Columns())
-    text_encoder = load_encoder(
-        encoder or read_settings(Path.cwd()).encoder,
-        width=network.config.token_features,
-        device=device,
-        mappings=None if mappings is None else read_mappings(mappings),
-    )
+    text_encoder = encoder_of(network, encoder or read_settings(Path.cwd()).encoder, mappings, device)
     other = next(known for known in demo_texts() if known != text)
     with progress_bar("words", len(text.split()), quiet or format is not Format.text) as advance:
         result = run(network, dataset, text_encoder, replacements, other_text=other, device=device, progress=advance)
@@ -321,19 +320,19 @@ def compare(
     ] = None,
     split: Annotated[Split | None, typer.Option(help="Only this split, on which all training.json must agree.")] = None,
     hypothesis: Annotated[Path | None, typer.Option(help="Thresholds of the hypothesis, TOML.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")] = None,
+    limit: Limit = None,
+    batch_size: BatchSize = None,
     encoder: Annotated[str | None, typer.Option(help="Text encoder of all checkpoints, as for diagnose.")] = None,
-    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    mappings: Mappings = None,
+    device: Device = "cpu",
     precision: Annotated[Precision, typer.Option(help="Arithmetic of the networks.")] = Precision.float64,
-    id_column: Annotated[str | None, typer.Option(help="Header or position of the id column.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Header or position of the text column.")] = None,
-    target_column: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
-    stop_words: Annotated[bool | None, typer.Option(help="Keep stop words in word rankings.")] = None,
-    punctuation: Annotated[bool | None, typer.Option(help="Keep punctuation in word rankings.")] = None,
+    id_column: IdColumn = None,
+    text_column: TextColumn = None,
+    target_column: TargetColumn = None,
+    stop_words: StopWords = None,
+    punctuation: Punctuation = None,
     resamples: Annotated[int, typer.Option(min=99, help="Of bootstrap and permutation.")] = 9999,
-    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    seed: Seed = 0,
     format: OutputFormat = Format.text,
     allow_partial: AllowPartial = False,
     quiet: Quiet = False,
@@ -393,24 +392,24 @@ def report(
     text: Annotated[str | None, typer.Option(help="The description of --structure.")] = None,
     target: Annotated[float | None, typer.Option(help="The label of --structure.")] = None,
     id: Annotated[list[str] | None, typer.Option("--id", help="Only this structure; can be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many structures.")] = None,
+    limit: Limit = None,
     diagnosis: Annotated[
         Path | None, typer.Option(help="Results of diagnose on this checkpoint; without them the rules are asked.")
     ] = None,
     rules: Annotated[bool, typer.Option(help="Ask the rules where no --diagnosis is given.")] = True,
     style: Annotated[Style, typer.Option(help="paper: also figures at column width as PNG, SVG, PDF.")] = Style.html,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Structures a forward pass; changes no figure.")] = None,
+    batch_size: BatchSize = None,
     encoder: Annotated[
         str | None,
         typer.Option(help="Text encoder: a folder, a hub name, or random:WIDTH for an untrained stand-in."),
     ] = None,
-    mappings: Annotated[Path | None, typer.Option(help="Character map of the normalisation, a line each.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    id_column: Annotated[str | None, typer.Option(help="Header or position of the id column.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Header or position of the text column.")] = None,
-    target_column: Annotated[str | None, typer.Option(help="Header or position of the target column.")] = None,
-    symmetry_tolerance: Annotated[float | None, typer.Option(min=0.0, help="Angstrom, for equivalent atoms.")] = None,
-    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    mappings: Mappings = None,
+    device: Device = "cpu",
+    id_column: IdColumn = None,
+    text_column: TextColumn = None,
+    target_column: TargetColumn = None,
+    symmetry_tolerance: SymmetryTolerance = None,
+    seed: Seed = 0,
     allow_partial: AllowPartial = False,
     quiet: Quiet = False,
 ) -> None:
@@ -422,8 +421,6 @@ def report(
     from model.checkpoint import load_checkpoint
     from model.dataset import CrystalDataset
     from model.demo import DEMO_DATA, demo_texts
-    from model.encoder import load_encoder
-    from model.text import read_mappings
     from reports.html.run import attributions_of, choose, diagnosis_of, write_report
     from reports.html.text import report_lines
     from reports.paper_figures import draw_paper
@@ -434,12 +431,7 @@ def report(
     network = load_checkpoint(checkpoint, allow_partial=allow_partial)
     dataset = read_data(data, structure, text, target, None, Columns(id_column, text_column, target_column))
     samples = choose(dataset, id or [], limit)
-    text_encoder = load_encoder(
-        encoder or settings.encoder,
-        width=network.config.token_features,
-        device=device,
-        mappings=None if mappings is None else read_mappings(mappings),
-    )
+    text_encoder = encoder_of(network, encoder or settings.encoder, mappings, device)
     shared: dict[str, Any] = {
         "batch_size": batch_size or settings.batch_size,
         "device": device,
@@ -740,6 +732,15 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InterpretError(f"device {device!r} cannot be used here ({reason}): try --device cpu") from error
+
+
+def encoder_of(network: CrystalTextNetwork, name: str | None, mappings: Path | None, device: str) -> TextEncoder:
+    """The text encoder of a network, by name or by the network's width."""
+    from model.encoder import load_encoder
+    from model.text import read_mappings
+
+    mapped = None if mappings is None else read_mappings(mappings)
+    return load_encoder(name, width=network.config.token_features, device=device, mappings=mapped)
 
 
 def read_data(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from scipy import stats
 
 from interpret.ablate_variants import Variant
 from interpret.metrics.statistics import benjamini_hochberg, compare_paired
-from interpret.tables import plain, read_table, write_json, write_table
-from model.errors import RecordError
+from interpret.tables import plain, read_result, read_table, write_json, write_table
 
 SCHEMA_VERSION = 1
 LEVEL = 0.95
@@ -144,13 +142,7 @@ class Ablation:
         Raises:
             RecordError: the folder holds no complete ablation, or one of another schema.
         """
-        path = folder / "ablation.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(f"expected an ablation in {folder}: {path.name} cannot be read ({error})") from error
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise RecordError(f"expected schema version {SCHEMA_VERSION} in {path}: run ablate again with this version")
+        content = read_result(folder / "ablation.json", "an ablation", SCHEMA_VERSION, "ablate")
         tables = {name: read_table(folder, name) for name in TABLES}
         return cls(**tables, notes=tuple(content["notes"]), provenance=content["provenance"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -12,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from interpret.checks.base import Finding, Outcome
-from interpret.tables import TABLES, plain, read_table, write_json, write_table
+from interpret.tables import TABLES, plain, read_result, read_table, write_json, write_table
 from model.dataset import Skipped
-from model.errors import RecordError
 
 SCHEMA_VERSION = 1
 
@@ -101,16 +99,7 @@ class Diagnosis:
         Raises:
             RecordError: the folder does not hold a complete diagnosis, or one of another schema.
         """
-        path = folder / "diagnosis.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(f"expected a diagnosis in {folder}: {path.name} cannot be read ({error})") from error
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise RecordError(
-                f"expected schema version {SCHEMA_VERSION} in {path}, got {content.get('schema_version')!r}: "
-                "run diagnose again with this version"
-            )
+        content = read_result(folder / "diagnosis.json", "a diagnosis", SCHEMA_VERSION, "diagnose")
         skipped = read_table(folder, "skipped")
         tables: dict[str, Any] = {name: read_table(folder, name) for name in TABLES}
         return cls(

@@ -54,6 +54,28 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_result(path: Path, what: str, schema_version: int, command: str) -> dict[str, Any]:
+    """The JSON file of a complete result, as :func:`write_json` wrote it.
+
+    Args:
+        path: of the file. what: the result, with its article. command: that writes it.
+        schema_version: expected.
+
+    Raises:
+        RecordError: the file cannot be read, or is of another schema.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"expected {what} in {path.parent}: {path.name} cannot be read ({error})") from error
+    if content.get("schema_version") != schema_version:
+        raise RecordError(
+            f"expected schema version {schema_version} in {path}, got {content.get('schema_version')!r}: "
+            f"run {command} again with this version"
+        )
+    return content
+
+
 def plain(value: Any) -> Any:
     """Numbers, strings, lists and dicts only; NaN and infinity become None."""
     if isinstance(value, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interpret.ablation_results import Ablation
-from interpret.tables import atomic_path
-from reports.style import BLUE, GREEN, GREY, INK, ORANGE, figure_style
+from reports.style import BLUE, GREEN, GREY, INK, ORANGE, draw_figures
 
 METRIC = "metric."
 HEADER = (
@@ -28,20 +28,8 @@ HEADER = (
 
 def draw_ablation(result: Ablation, folder: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw test errors and, where runs were diagnosed, gate and attention figures; returns the files written."""
-    written = []
-    for name, draw in (("ablation", draw_errors), ("ablation_metrics", draw_metrics)):
-        with figure_style() as pyplot:
-            figure = draw(result, pyplot)
-            if figure is None:
-                continue
-            for extension in formats:
-                target = folder / f"{name}.{extension}"
-                with atomic_path(target) as temporary:
-                    # Without the date, the same numbers give the same bytes.
-                    metadata = {"Date": None} if extension == "svg" else {}
-                    figure.savefig(temporary, format=extension, metadata=metadata)
-                written.append(target)
-    return written
+    figures = {"ablation": partial(draw_errors, result), "ablation_metrics": partial(draw_metrics, result)}
+    return draw_figures(figures, folder, formats)
 
 
 def draw_errors(result: Ablation, pyplot: Any) -> Any:

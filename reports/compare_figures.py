@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import pandas as pd
 from interpret.compare.catalogue import GLOBAL
 from interpret.compare.comparison import Comparison
 from interpret.compare.groups import GroupComparison
-from interpret.tables import atomic_path
-from reports.style import BLUE, CATEGORY_COLOURS, DIVERGING, GREY, INK, ORANGE, figure_style
+from reports.style import BLUE, CATEGORY_COLOURS, DIVERGING, GREY, INK, ORANGE, draw_figures
 
 MOST_WORDS = 36
 MOST_ATOMS = 24
@@ -30,24 +29,12 @@ def draw_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     }
     for number, own in enumerate(_heatmap_structures(comparison), start=1):
         figures[f"heatmap_pair_{number}"] = partial(draw_heatmap_pair, comparison, own)
-    return list(_save(figures, folder))
+    return draw_figures(figures, folder)
 
 
 def draw_groups(comparison: GroupComparison, folder: Path) -> list[Path]:
     """Draw the figure of a comparison of groups; returns the files written."""
-    return list(_save({"group_statistics": lambda pyplot: draw_seeds(comparison, pyplot)}, folder))
-
-
-def _save(figures: dict[str, Callable[[Any], Any]], folder: Path) -> Iterator[Path]:
-    for name, draw in figures.items():
-        with figure_style() as pyplot:
-            figure = draw(pyplot)
-            if figure is None:
-                continue
-            target = folder / f"{name}.png"
-            with atomic_path(target) as temporary:
-                figure.savefig(temporary, format="png")
-            yield target
+    return draw_figures({"group_statistics": lambda pyplot: draw_seeds(comparison, pyplot)}, folder)
 
 
 def draw_statistics(comparison: Comparison, pyplot: Any) -> Any:

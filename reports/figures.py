@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from interpret.results import Diagnosis
-from interpret.tables import atomic_path
-from reports.style import BLUE, CATEGORY_COLOURS, DIVERGING, GREY, INK, ORANGE, figure_style
+from reports.style import BLUE, CATEGORY_COLOURS, DIVERGING, GREY, INK, ORANGE, draw_figures
 
 MOST_WORDS = 40
 MOST_ATOMS = 40
@@ -24,20 +24,7 @@ def draw_all(diagnosis: Diagnosis, folder: Path, formats: tuple[str, ...] = ("pn
         "text_flow": draw_text_flow,
         "diversity_by_stage": draw_diversity,
     }
-    written = []
-    for name, draw in figures.items():
-        with figure_style() as pyplot:
-            figure = draw(diagnosis, pyplot)
-            if figure is None:
-                continue
-            for extension in formats:
-                target = folder / f"{name}.{extension}"
-                with atomic_path(target) as temporary:
-                    # Without the date, the same numbers give the same bytes.
-                    metadata = {"Date": None} if extension == "svg" else {}
-                    figure.savefig(temporary, format=extension, metadata=metadata)
-                written.append(target)
-    return written
+    return draw_figures({name: partial(draw, diagnosis) for name, draw in figures.items()}, folder, formats)
 
 
 def draw_heatmap(diagnosis: Diagnosis, pyplot: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from interpret.gate_history import HISTORY, STATISTICS
-from interpret.tables import atomic_path, read_table
-from reports.style import BLUE, GREEN, GREY, INK, ORANGE, figure_style
+from interpret.tables import read_table
+from reports.style import BLUE, GREEN, GREY, INK, ORANGE, draw_figures
 
 HEADROOM = 1.6
 
@@ -27,17 +28,7 @@ def draw_gates(run: Path, *, name: str = "gates", formats: tuple[str, ...] = ("p
         return []
     history = read_table(run, HISTORY)
     statistics = json.loads((run / STATISTICS).read_text(encoding="utf-8"))
-    written = []
-    with figure_style() as pyplot:
-        figure = draw_gate_history(history, statistics, pyplot)
-        for extension in formats:
-            target = run / f"{name}.{extension}"
-            with atomic_path(target) as temporary:
-                # Without the date, the same numbers give the same bytes.
-                metadata = {"Date": None} if extension == "svg" else {}
-                figure.savefig(temporary, format=extension, metadata=metadata)
-            written.append(target)
-    return written
+    return draw_figures({name: partial(draw_gate_history, history, statistics)}, run, formats)
 
 
 def draw_gate_history(history: pd.DataFrame, statistics: dict[str, Any], pyplot: Any) -> Any:

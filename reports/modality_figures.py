@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpret.tables import atomic_path
-from reports.style import BLUE, GREEN, GREY, INK, ORANGE, figure_style
+from reports.style import BLUE, GREEN, GREY, INK, ORANGE, figure_style, save_figure
 
 if TYPE_CHECKING:
     from interpret.modality.analysis import ModalityAnalysis
@@ -23,7 +22,6 @@ LABELS = {
 
 def draw_modality(analysis: ModalityAnalysis, folder: Path, formats: tuple[str, ...] = ("png",)) -> list[Path]:
     """Draw shares, share against error, parts and edits; returns the files written."""
-    written = []
     with figure_style() as pyplot:
         figure, axes = pyplot.subplots(2, 2, figsize=(10.5, 7.4))
         draw_shares(axes[0, 0], analysis)
@@ -31,13 +29,7 @@ def draw_modality(analysis: ModalityAnalysis, folder: Path, formats: tuple[str, 
         draw_parts(axes[1, 0], analysis)
         draw_edits(axes[1, 1], analysis)
         figure.tight_layout()
-        for extension in formats:
-            target = folder / f"modality.{extension}"
-            with atomic_path(target) as temporary:
-                metadata = {"Date": None} if extension == "svg" else {}
-                figure.savefig(temporary, format=extension, metadata=metadata)
-            written.append(target)
-    return written
+        return save_figure(figure, folder, "modality", formats)
 
 
 def draw_shares(axes: Any, analysis: ModalityAnalysis) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from interpret.pages.quantity import written
-from interpret.tables import atomic_path, write_json, write_text
+from interpret.tables import write_json, write_text
 from reports.html.report import Report
-from reports.style import BLUE, GREY, INK, ORANGE, figure_style
+from reports.style import BLUE, GREY, INK, ORANGE, figure_style, save_figure
 
 # Inches: one column of a two-column journal.
 COLUMN_WIDTH = 3.5
@@ -58,16 +58,8 @@ def draw_paper(report: Report, identifier: str, folder: Path, formats: Sequence[
         with figure_style() as pyplot:
             pyplot.rcParams.update(PAPER_STYLE)
             figure = draw(table, pyplot)
-            for extension in formats:
-                target = base.with_name(f"{base.name}.{extension}")
-                with atomic_path(target) as temporary:
-                    figure.savefig(temporary, format=extension, metadata=_UNDATED.get(extension, {}))
-                files.append(target)
+            files += save_figure(figure, folder, base.name, formats)
     return files
-
-
-# Without a date the same numbers give the same bytes.
-_UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def heatmap_table(page: Mapping[str, Any]) -> pd.DataFrame:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from interpret.tables import atomic_path
 
 # Okabe and Ito (2008): distinguishable with any form of colour blindness.
 INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -17,6 +20,8 @@ CATEGORY_COLOURS = {
     "other": "#56B4E9",
     "special": "#8A8A8A",
 }
+# Without a date the same numbers give the same bytes.
+_UNDATED: Mapping[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 @contextmanager
@@ -41,3 +46,27 @@ def figure_style() -> Iterator[Any]:
             yield pyplot
         finally:
             pyplot.close("all")
+
+
+def save_figure(figure: Any, folder: Path, name: str, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Write a figure atomically as ``NAME.FORMAT``; returns the files."""
+    written = []
+    for extension in formats:
+        target = folder / f"{name}.{extension}"
+        with atomic_path(target) as temporary:
+            figure.savefig(temporary, format=extension, metadata=_UNDATED.get(extension, {}))
+        written.append(target)
+    return written
+
+
+def draw_figures(
+    figures: Mapping[str, Callable[[Any], Any]], folder: Path, formats: Sequence[str] = ("png",)
+) -> list[Path]:
+    """Draw and write figures by name, each by a function of pyplot; one that gives None has nothing to show."""
+    written = []
+    for name, draw in figures.items():
+        with figure_style() as pyplot:
+            figure = draw(pyplot)
+            if figure is not None:
+                written += save_figure(figure, folder, name, formats)
+    return written

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpret.tables import atomic_path
-from reports.style import BLUE, GREY, ORANGE, figure_style
+from reports.style import BLUE, GREY, ORANGE, figure_style, save_figure
 
 if TYPE_CHECKING:
     from model.training import TrainingOutcome, TrainingRecord
@@ -87,8 +86,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]], record: Training
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"validation MAE, {record.target.column}" if record.target.column else "validation MAE")
         axes.legend(fontsize=8)
-        with atomic_path(target) as temporary:
-            figure.savefig(temporary, format="png")
+        save_figure(figure, target.parent, target.stem)
 
 
 def _splits() -> tuple[str, ...]:

@@ -15,7 +15,23 @@ from interpret.checks.estimates import (
 from interpret.checks.evidence import Evidence
 
 
-class WeakChange(Rule):
+class _ChangeByText(Rule):
+    """A rule on how far the text that a fusion lets in moves the atoms."""
+
+    def applies(self, evidence: Evidence) -> str | None:
+        """The gate must have been closed in a second pass."""
+        return super().applies(evidence) or gates.without_closed_gate(evidence)
+
+    def measure(self, evidence: Evidence) -> Measured:
+        """Mean over a structure's atoms of the change by the text, against the fusion with its gate closed."""
+        return gates.text_change(evidence)
+
+    def control(self, evidence: Evidence) -> Measured:
+        """The change that the fusion's layer norm makes with the gate closed."""
+        return gates.norm_change(evidence)
+
+
+class WeakChange(_ChangeByText):
     """The text that the fusion lets in hardly moves the atoms.
 
     The change by fusion is usually given as ``|x_out - x_in| / |x_in|``. Most of that is the layer norm at the end of
@@ -43,18 +59,6 @@ class WeakChange(Rule):
     reference = "Ba, Kiros and Hinton, arXiv:1607.06450, on what layer normalisation does to the length of a vector"
     LIMIT = 0.05
 
-    def applies(self, evidence: Evidence) -> str | None:
-        """The gate must have been closed in a second pass."""
-        return super().applies(evidence) or gates.without_closed_gate(evidence)
-
-    def measure(self, evidence: Evidence) -> Measured:
-        """Mean over a structure's atoms of the change by the text, against the fusion with its gate closed."""
-        return gates.text_change(evidence)
-
-    def control(self, evidence: Evidence) -> Measured:
-        """The change that the fusion's layer norm makes with the gate closed."""
-        return gates.norm_change(evidence)
-
     def verdict(self, effect: Measured, control: Measured) -> Verdict:
         """Speaks where the mean change by the text has its whole interval below 5 %."""
         return each_layer(effect, control, self._judge)
@@ -73,7 +77,7 @@ class WeakChange(Rule):
         )
 
 
-class ExcessiveChange(Rule):
+class ExcessiveChange(_ChangeByText):
     """The text that the fusion lets in changes the atoms more than half of their length: it covers what they were.
 
     All atoms of a structure receive the same text. Where it outweighs their own features they become alike, and later
@@ -100,18 +104,6 @@ class ExcessiveChange(Rule):
     )
     reference = WeakChange.reference
     LIMIT = 0.5
-
-    def applies(self, evidence: Evidence) -> str | None:
-        """The gate must have been closed in a second pass."""
-        return super().applies(evidence) or gates.without_closed_gate(evidence)
-
-    def measure(self, evidence: Evidence) -> Measured:
-        """Mean over a structure's atoms of the change by the text, against the fusion with its gate closed."""
-        return gates.text_change(evidence)
-
-    def control(self, evidence: Evidence) -> Measured:
-        """The change that the fusion's layer norm makes with the gate closed."""
-        return gates.norm_change(evidence)
 
     def verdict(self, effect: Measured, control: Measured) -> Verdict:
         """Speaks where the mean change by the text has its whole interval above 50 %."""

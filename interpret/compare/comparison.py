@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,8 +12,7 @@ import pandas as pd
 
 from interpret.compare.differences import Movement
 from interpret.compare.hypothesis import CriterionResult, HypothesisResult
-from interpret.tables import plain, read_table, write_json, write_table
-from model.errors import RecordError
+from interpret.tables import plain, read_result, read_table, write_json, write_table
 
 SCHEMA_VERSION = 1
 # Tables by the name of their file.
@@ -119,16 +117,7 @@ class Comparison:
         Raises:
             RecordError: the folder does not hold a complete comparison, or one of another schema.
         """
-        path = folder / "comparison.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(f"expected a comparison in {folder}: {path.name} cannot be read ({error})") from error
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise RecordError(
-                f"expected schema version {SCHEMA_VERSION} in {path}, got {content.get('schema_version')!r}: "
-                "run compare again with this version"
-            )
+        content = read_result(folder / "comparison.json", "a comparison", SCHEMA_VERSION, "compare")
         return cls(
             labels=tuple(content["labels"]),
             identical=content["identical"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +16,8 @@ from interpret.compare.catalogue import GLOBAL, Metric, figures_of, metrics_of
 from interpret.compare.differences import Inference
 from interpret.compare.pairing import Run, Values, check_pair
 from interpret.metrics.statistics import benjamini_hochberg
-from interpret.tables import plain, read_table, write_json, write_table
-from model.errors import DataError, RecordError
+from interpret.tables import plain, read_result, read_table, write_json, write_table
+from model.errors import DataError
 
 SCHEMA_VERSION = 1
 ERROR = Metric("prediction", "mean_absolute_error", GLOBAL)
@@ -94,12 +93,8 @@ class GroupComparison:
             RecordError: the folder does not hold one, or one of another schema.
         """
         path = folder / "group_comparison.json"
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(f"expected a comparison of groups in {folder}: {error}") from error
-        if content.pop("schema_version", None) != SCHEMA_VERSION:
-            raise RecordError(f"expected schema version {SCHEMA_VERSION} in {path}: run compare again")
+        content = read_result(path, "a comparison of groups", SCHEMA_VERSION, "compare")
+        del content["schema_version"]
         content["labels"] = tuple(content["labels"])
         content["members"] = tuple(tuple(group) for group in content["members"])
         content["notes"] = tuple(content["notes"])
