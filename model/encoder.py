@@ -113,6 +113,7 @@ class TransformersEncoder:
         cache: embeddings on disk; None for none.
 
     Attributes:
+        network: of transformers, frozen.
         trained: False for an untrained stand-in; reports have to say so.
 
     Raises:
@@ -129,7 +130,7 @@ class TransformersEncoder:
     ) -> None:
         try:
             self.device = torch.device(device)
-            self._network = loaded.network.to(self.device).eval().requires_grad_(False)
+            self.network: Any = loaded.network.to(self.device).eval().requires_grad_(False)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0][:100]
             raise EncoderError(
@@ -138,8 +139,8 @@ class TransformersEncoder:
         self._tokenizer = loaded.tokenizer
         self.name = loaded.name
         self.trained = loaded.trained
-        self.width = int(self._network.config.hidden_size)
-        self.max_pieces = _max_pieces(self._tokenizer, self._network)
+        self.width = int(self.network.config.hidden_size)
+        self.max_pieces = _max_pieces(self._tokenizer, self.network)
         self.mappings = mappings
         self.cache = EmbeddingCache(False) if cache is None else cache
         parts = (loaded.digest, mappings_digest(mappings), str(self.max_pieces))
@@ -158,10 +159,10 @@ class TransformersEncoder:
 
     def _encode_one(self, text: str) -> TextEncoding:
         normalized = normalize(text, self.mappings)
-        pieces = self._tokenize(normalized.text, truncation=False)
+        pieces = self._pieces(normalized.text, truncation=False)
         pieces_total = len(pieces["input_ids"])
         if pieces_total > self.max_pieces:
-            pieces = self._tokenize(normalized.text, truncation=True)
+            pieces = self._pieces(normalized.text, truncation=True)
         piece_ids = np.array(pieces["input_ids"], dtype=np.int64)
         if not len(piece_ids):
             raise EncoderError(f"The tokenizer of {self.name} makes no token of the text {text[:40]!r}.")
@@ -179,7 +180,21 @@ class TransformersEncoder:
             pieces_total=pieces_total,
         )
 
-    def _tokenize(self, text: str, *, truncation: bool) -> Any:
+    def tokenize(self, text: str) -> Mapping[str, Any]:
+        """What the tokenizer makes of a text, normalised and cut to what fits: ``input_ids`` and more, [L] each."""
+        pieces: Mapping[str, Any] = self._pieces(normalize(text, self.mappings).text, truncation=True)
+        return pieces
+
+    def run(self, tokenized: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Token embeddings [K, L, D] of K tokenized texts of one length, as the network gives them; not cached."""
+        names = [name for name in self._tokenizer.model_input_names if name in tokenized[0]]
+        inputs = {name: torch.tensor([one[name] for one in tokenized], device=self.device) for name in names}
+        # Not inference_mode: attribution differentiates with respect to these embeddings.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            hidden: Tensor = self.network(**inputs).last_hidden_state
+        return hidden.cpu()
+
+    def _pieces(self, text: str, *, truncation: bool) -> Any:
         return self._tokenizer(
             text,
             truncation=truncation,
@@ -196,20 +211,9 @@ class TransformersEncoder:
         stored = self.cache.read(key, piece_ids, self.width)
         if stored is not None:
             return torch.from_numpy(stored)
-        embeddings = self._forward(pieces)
+        embeddings = self.run([pieces])[0].float().contiguous()
         self.cache.write(key, piece_ids, embeddings.numpy())
         return embeddings
-
-    def _forward(self, pieces: Any) -> Tensor:
-        inputs = {
-            name: torch.tensor([pieces[name]], device=self.device)
-            for name in self._tokenizer.model_input_names
-            if name in pieces
-        }
-        # Not inference_mode: attribution differentiates with respect to these embeddings.
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            hidden: Tensor = self._network(**inputs).last_hidden_state[0]
-        return hidden.to(device="cpu", dtype=torch.float32).contiguous()
 
 
 def load_encoder(

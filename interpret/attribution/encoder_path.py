@@ -14,7 +14,6 @@ from torch import Tensor
 
 from interpret.attribution.explanation import AttributionError
 from model.encoder import TransformersEncoder
-from model.text import normalize
 
 if TYPE_CHECKING:
     from model.encoder import TextEncoder, TextEncoding
@@ -35,7 +34,7 @@ class TextPath:
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
-        self._network: Any = encoder._network if isinstance(encoder, TransformersEncoder) else None
+        self._network: Any = encoder.network if isinstance(encoder, TransformersEncoder) else None
 
     def encode(self, texts: Sequence[str]) -> list[Tensor]:
         """Token embeddings [L, D] of each text; texts of the same number of pieces share a pass, without padding."""
@@ -43,7 +42,7 @@ class TextPath:
         if not isinstance(encoder, TransformersEncoder):
             return [encoding.embeddings for encoding in encoder.encode(texts)]
         unique = list(dict.fromkeys(texts))
-        pieces = {text: encoder._tokenize(normalize(text, encoder.mappings).text, truncation=True) for text in unique}
+        pieces = {text: encoder.tokenize(text) for text in unique}
         by_length: dict[int, list[str]] = {}
         for text in unique:
             by_length.setdefault(len(pieces[text]["input_ids"]), []).append(text)
@@ -54,16 +53,8 @@ class TextPath:
             rows = max(1, PIECES_PER_PASS // length)
             for start in range(0, len(group), rows):
                 part = group[start : start + rows]
-                results |= dict(zip(part, self._pass([pieces[text] for text in part]), strict=True))
+                results |= dict(zip(part, encoder.run([pieces[text] for text in part]), strict=True))
         return [results[text] for text in texts]
-
-    def _pass(self, pieces: Sequence[Any]) -> Tensor:
-        assert isinstance(self.encoder, TransformersEncoder)
-        names = [name for name in self.encoder._tokenizer.model_input_names if name in pieces[0]]
-        inputs = {name: torch.tensor([one[name] for one in pieces], device=self.encoder.device) for name in names}
-        with torch.no_grad(), torch.autocast(self.encoder.device.type, enabled=False):
-            hidden: Tensor = self._network(**inputs).last_hidden_state
-        return hidden.cpu()
 
     @property
     def differentiable(self) -> bool:

@@ -125,8 +125,8 @@ _RANDOM = load_encoder("random:8:1", cache_directory=False)
 
 def test_equal_texts_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    forward = TransformersEncoder._forward
-    monkeypatch.setattr(TransformersEncoder, "_forward", lambda self, pieces: calls.append(1) or forward(self, pieces))
+    forward = TransformersEncoder.run
+    monkeypatch.setattr(TransformersEncoder, "run", lambda self, pieces: calls.append(1) or forward(self, pieces))
     first, second, third = _RANDOM.encode(["a", "b", "a"])
     assert len(calls) == 2
     assert first is third

@@ -73,7 +73,7 @@ class PlainLoop:
     def __init__(self, network: CrystalTextNetwork, encoder: TransformersEncoder) -> None:
         self.network = network
         self.encoder = encoder
-        self.text_model: Any = encoder._network
+        self.text_model: Any = encoder.network
         self.table: Tensor = self.text_model.get_input_embeddings().weight.detach()
         self.mask = self.table[mask_piece(encoder)]
         self.mean = mean_atom().float()

@@ -93,7 +93,7 @@ def test_linear_model_by_words(linear_model: Any, linear_encoder: Any, prepare_o
     """Integrated gradients go through the encoder to its input embeddings; the first token passes the words on."""
     one = prepare_one(linear_encoder)
     found = attribute(linear_model, one, encoder=linear_encoder)
-    table = linear_encoder._network.embedding.weight.double()
+    table = linear_encoder.network.embedding.weight.double()
     mask = table[mask_piece(linear_encoder)]
     v = linear_model.v.detach()
     expected = []
@@ -118,7 +118,7 @@ def test_word_ablation_writes_the_text_without_the_word(
 ) -> None:
     one = prepare_one(linear_encoder)
     found = attribute(linear_model, one, method="ablation", encoder=linear_encoder)
-    table, v = linear_encoder._network.embedding.weight.double(), linear_model.v.detach()
+    table, v = linear_encoder.network.embedding.weight.double(), linear_model.v.detach()
 
     def predict(text: str) -> float:
         pieces = table[linear_encoder.encode([text])[0].piece_ids]
@@ -148,14 +148,14 @@ def test_integrated_gradients_equal_captums_layer_method(
 
     # Hooks of the layer see all points of the path in one call.
     def at_once(ids: torch.Tensor) -> torch.Tensor:
-        tokens = random_encoder._network(input_ids=ids).last_hidden_state.double()
+        tokens = random_encoder.network(input_ids=ids).last_hidden_state.double()
         mask = torch.ones(1, tokens.shape[1], dtype=torch.bool)
         return torch.cat([network(batch.with_tokens(t[None], mask)) for t in tokens])
 
     ids = torch.from_numpy(one.encoding.piece_ids)[None]
     special = torch.from_numpy(one.encoding.special)
     baseline = torch.where(special, ids[0], mask_piece(random_encoder))[None]
-    method = LayerIntegratedGradients(at_once, random_encoder._network.embeddings.word_embeddings)
+    method = LayerIntegratedGradients(at_once, random_encoder.network.embeddings.word_embeddings)
     pieces = method.attribute(ids, baselines=baseline, n_steps=16)[0].double().sum(dim=-1).detach().numpy()
     expected = [pieces[list(word.pieces)].sum() for word in one.words if word.category != "special"]
     np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-7)

@@ -132,8 +132,8 @@ def test_rollout_through_the_text_encoder(random_encoder: Any, make_network: Any
     subject = Explained(make_network(), random_encoder).subject(one)
     maps = TextPath(random_encoder).self_attention(one.encoding)
     inputs = torch.from_numpy(one.encoding.piece_ids)[None]
-    embedded = random_encoder._network.embeddings(input_ids=inputs)
-    layer = random_encoder._network.encoder.layer[0].attention.self
+    embedded = random_encoder.network.embeddings(input_ids=inputs)
+    layer = random_encoder.network.encoder.layer[0].attention.self
     heads = layer.num_attention_heads
     query, key = (
         part(embedded).reshape(len(inputs[0]), heads, -1).transpose(0, 1) for part in (layer.query, layer.key)
