@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,21 +17,26 @@ from interpret.attribution.faithfulness import measure, prepare, sensitivity
 from interpret.attribution.gradients import integrate
 from interpret.attribution.inside import attention_taps, head_importance
 from interpret.attribution.methods import METHODS, REFERENCES, Request, explain, method_named
-from interpret.attribution.players import players_of
+from interpret.attribution.players import KINDS, SIDES, players_of
 from interpret.attribution.randomisation import STEPS, Cascade
 from interpret.attribution.subject import Explained
 from interpret.attribution.tables import TABLE_NAMES, AttributionTables
+from interpret.cost import Stopwatch
 from interpret.provenance import describe_run
+from interpret.resume import resumable, run_fingerprint
 from interpret.runner import Prepared, Runner
-from interpret.tables import ORDER, Shards
+from interpret.tables import ORDER
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from model.dataset import CrystalDataset
     from model.encoder import TextEncoder
     from model.network import CrystalTextNetwork
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 RANDOMISED = ("integrated-gradients", "attention")
+FAITHFULNESS = "faithfulness by {kind}, all explainers"
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,16 @@ class AttributionOptions:
 
     Attributes:
         methods: explainers to run where they apply; the reference explainers are always run.
-        kinds: players, one kind a side.
+        kinds: players, one kind a side: figures of words and of sentences are not means over each other.
         limit: structures at most, spread evenly over the data set.
         randomised: structures, of those, for the randomisation test and for sensitivity.
         random_seeds: of the random explainer.
         device: torch device of the network.
         dtype: ``float64`` or ``float32``, of the network; the text encoder is float32 always.
         seed: of every other draw.
+
+    Raises:
+        AttributionError: a method or a kind of players does not exist, or two kinds are of one side.
     """
 
     methods: tuple[str, ...] = tuple(name for name in METHODS if name not in REFERENCES)
@@ -62,6 +65,23 @@ class AttributionOptions:
     device: str = "cpu"
     dtype: str = "float64"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            method_named(name)
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise AttributionError(f"expected players to be one of {', '.join(KINDS)}, got {kind!r}")
+        sides = [SIDES[kind] for kind in self.kinds]
+        if not sides or len(set(sides)) < len(sides):
+            raise AttributionError(
+                f"expected at most one kind of players of the text ({', '.join(_kinds_of('text'))}) and one of the "
+                f"graph ({', '.join(_kinds_of('graph'))}), got {', '.join(self.kinds) or 'none'}"
+            )
+
+
+def _kinds_of(side: str) -> list[str]:
+    return [kind for kind, own in SIDES.items() if own == side]
 
 
 def spread(count: int, limit: int) -> list[int]:
@@ -88,11 +108,9 @@ def attribute_dataset(
         progress: called with the number of structures done since the last call.
 
     Raises:
-        AttributionError: a method does not exist, or no structure can be explained.
+        AttributionError: no structure can be explained.
     """
     options = options or AttributionOptions()
-    for name in options.methods:
-        method_named(name)
     positions = spread(len(dataset), options.limit)
     runner = Runner(network, encoder)
     prepared = list(runner.prepare(dataset[i] for i in positions))
@@ -100,8 +118,8 @@ def attribute_dataset(
         reasons = "; ".join(f"{s.id}: {s.reason}" for s in runner.skipped[:3])
         raise AttributionError(f"no structure can be explained: {reasons or 'the data set is empty'}")
     job = _Job(network, encoder, prepared, options)
-    run = describe_run(network, dataset, encoder, asdict(options) | {"analysis": "attribution"})
-    with _shards(work, run) as shards:
+    marked = asdict(options) | {"analysis": "attribution"}
+    with resumable(work, lambda: run_fingerprint(network, dataset, encoder, marked)) as shards:
         done = shards.done()
         if progress is not None:
             progress(len(done))
@@ -116,20 +134,15 @@ def attribute_dataset(
         for extra in shards.extras():
             notes |= extra
         tables = {name: shards.table(name) for name in TABLE_NAMES}
-    return AttributionTables(notes=notes, provenance=run, **tables)
+    provenance = describe_attribution(network, dataset, encoder, options)
+    return AttributionTables(notes=notes, provenance=provenance, cost=dict(job.watch.seconds), **tables)
 
 
-@contextmanager
-def _shards(work: Path | None, run: dict[str, Any]) -> Iterator[Shards]:
-    relevant = {key: run[key] for key in ("checkpoint", "data", "encoder", "options", "versions")}
-    fingerprint = hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()
-    if work is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Shards(Path(temporary), fingerprint)
-    else:
-        shards = Shards(work, fingerprint)
-        yield shards
-        shards.remove()
+def describe_attribution(
+    network: CrystalTextNetwork, dataset: CrystalDataset, encoder: TextEncoder, options: AttributionOptions
+) -> dict[str, Any]:
+    """The provenance of a run: what its figures depend on."""
+    return describe_run(network, dataset, encoder, asdict(options) | {"analysis": "attribution"})
 
 
 def _ordered(number: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,6 +173,7 @@ class _Job:
         self.taps = attention_taps(self.explained.network)
         self.notes: dict[str, str] = {}
         self.refused: set[str] = set()
+        self.watch = Stopwatch()
 
     def rows(self, number: int, one: Prepared) -> dict[str, list[dict[str, Any]]]:
         """Rows of one structure by table."""
@@ -176,15 +190,18 @@ class _Job:
                 self.notes.setdefault(f"{kind} of {subject.id}", str(error))
                 continue
             references = self._references(request)
-            prepare(request.game, [*explanations, *references])
-            for explanation in (*explanations, *references):
-                found["faithfulness"].append(self._row(request, explanation, number in self.randomised))
+            with self.watch.measure(FAITHFULNESS.format(kind=kind)):
+                prepare(request.game, [*explanations, *references])
+                found["faithfulness"] += [self._row(request, one) for one in (*explanations, *references)]
+            if number in self.randomised:
+                self._add_sensitivity(request, found["faithfulness"])
             for explanation in (*explanations, *(r for r in references if r.method != "random")):
                 found["attribution"] += explanation.rows()
             if self.cascade is not None and number in self.randomised:
-                for explanation in explanations:
-                    if explanation.method in RANDOMISED:
-                        found["randomisation"] += self.cascade.rows(request, explanation)
+                with self.watch.measure("randomised weights"):
+                    for explanation in explanations:
+                        if explanation.method in RANDOMISED:
+                            found["randomisation"] += self.cascade.rows(request, explanation)
             if players.side == "text" and self.taps:
                 found["head_importance"] += _head_rows(request)
         return found
@@ -199,7 +216,8 @@ class _Job:
             reason = METHODS[name].why_not(self.explained.network, request.players, request.tap)
             if reason is None:
                 try:
-                    explanations.append(explain(request, name))
+                    with self.watch.measure(key):
+                        explanations.append(explain(request, name))
                     continue
                 except AttributionError as error:
                     reason = str(error)
@@ -214,8 +232,8 @@ class _Job:
         drawn = [explain(replace(request, seed=seed), "random") for seed in range(self.options.random_seeds)]
         return [*drawn, *(explain(request, name) for name in names)]
 
-    def _row(self, request: Request, explanation: Explanation, randomised: bool) -> dict[str, Any]:
-        row = {
+    def _row(self, request: Request, explanation: Explanation) -> dict[str, Any]:
+        return {
             "id": explanation.id,
             "side": explanation.side,
             "kind": explanation.kind,
@@ -231,9 +249,12 @@ class _Job:
             **measure(explanation, request.game),
             "sensitivity": float("nan"),
         }
-        if randomised and explanation.method == "integrated-gradients":
-            row["sensitivity"] = _sensitivity(request)
-        return row
+
+    def _add_sensitivity(self, request: Request, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["method"] == "integrated-gradients" and row["kind"] == request.players.kind:
+                with self.watch.measure("sensitivity of integrated gradients"):
+                    row["sensitivity"] = _sensitivity(request)
 
 
 def _sensitivity(request: Request) -> float:

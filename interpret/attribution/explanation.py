@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from interpret.metrics.faithfulness import tie_levels
 from interpret.tables import write_json
 from model.errors import InterpretError, RecordError
 
@@ -20,8 +21,6 @@ Floats = NDArray[np.float64]
 SCHEMA_VERSION = 1
 # Largest share of the change of the output that an additive explanation may leave unexplained.
 COMPLETENESS = 0.01
-# Values this close, as a share of the largest, are a tie: the same sum in another order differs by more than rounding.
-TIE = 1e-9
 
 
 class AttributionError(InterpretError):
@@ -110,16 +109,12 @@ class Explanation:
     @property
     def tied(self) -> bool:
         """Whether two players have the same importance, so that their order is a matter of chance."""
-        size = np.sort(np.abs(self.values))
-        return bool(len(size) > 1 and (np.diff(size) <= TIE * size[-1]).any())
+        return len(np.unique(tie_levels(self.values))) < len(self.values)
 
     def order(self, seed: int = 0) -> NDArray[np.int64]:
         """Players from the most to the least important, by size; ties are drawn, never taken in order of position."""
-        size = np.abs(self.values)
-        largest = size.max(initial=0.0)
-        levels = np.round(size / largest / TIE) if largest > 0 else np.zeros_like(size)
-        draw = np.random.default_rng(seed).random(len(size))
-        return np.lexsort((draw, -levels)).astype(np.int64)
+        draw = np.random.default_rng(seed).random(len(self.values))
+        return np.lexsort((draw, -tie_levels(self.values))).astype(np.int64)
 
     def top(self, count: int = 5) -> tuple[tuple[str, float], ...]:
         """The most important players with their values."""

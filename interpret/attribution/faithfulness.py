@@ -171,7 +171,7 @@ def order_agreement(a: Explanation, b: Explanation) -> float:
     """Spearman's correlation of the sizes of two explanations; NaN where one is the same for every player."""
     from scipy import stats
 
-    first, second = np.abs(a.values), np.abs(b.values)
+    first, second = kernels.tie_levels(a.values), kernels.tie_levels(b.values)
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(stats.spearmanr(first, second).statistic)

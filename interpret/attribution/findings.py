@@ -33,7 +33,7 @@ def diagnose_attribution(
     *,
     options: DiagnoseOptions,
     rules: Iterable[type[Rule]],
-    limit: int = AttributionOptions.limit,
+    attribution: AttributionOptions | None = None,
     work: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Diagnosis, AttributionTables]:
@@ -42,13 +42,18 @@ def diagnose_attribution(
     Args:
         result: of the diagnosis, with the same network, data, encoder and options.
         rules: those that were asked; those on attribution among them are asked again.
-        limit: structures at most, spread evenly over the data set.
+        attribution: what to explain; device, arithmetic and seed are those of the diagnosis.
         work: folder for the parts of a run that can be resumed.
         progress: called with the number of structures done since the last call.
     """
-    chosen = AttributionOptions(device=options.device, dtype=options.dtype, seed=options.seed, limit=limit)
+    chosen = as_diagnosed(attribution or AttributionOptions(), options)
     tables = attribute_dataset(network, dataset, encoder, options=chosen, work=work, progress=progress)
     return with_attribution(result, network, tables, rules), tables
+
+
+def as_diagnosed(attribution: AttributionOptions, options: DiagnoseOptions) -> AttributionOptions:
+    """The same on the device, in the arithmetic and with the seed of a diagnosis."""
+    return replace(attribution, device=options.device, dtype=options.dtype, seed=options.seed)
 
 
 def with_attribution(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,10 +19,14 @@ from interpret.attribution.subject import Subject, in_passes
 
 Rows = Callable[[Tensor], Tensor]
 
-FEWEST_STEPS = 16
+# Points of a part of the path; its two halves have as many each.
+POINTS = 4
+FIRST_PARTS = 4
 MOST_STEPS = 512
-# Where two doublings in a row leave more than this of a delta that is small beside the target itself, what is left is
-# rounding: more steps cost much and change nothing. A large delta that stays is a jump that no point has met yet.
+# A part this short that is still off holds a jump: no number of points would do.
+SHORTEST = 2.0**-16
+# Where halving a part leaves more than this of a delta that is small beside the target itself, what is left is
+# rounding: more points cost much and change nothing.
 STALLED = 0.75
 ROUNDING = 1e-4
 
@@ -54,7 +58,7 @@ class Integrated:
     Attributes:
         values: float64 [U].
         output, baseline_output: the target at both ends of the path.
-        steps: that were needed, or the most allowed.
+        steps: gradients computed, over all parts that were tried.
     """
 
     values: Floats
@@ -103,32 +107,110 @@ def _atom_path(subject: Subject, name: str) -> Path:
 
 
 def integrate(path: Path, *, steps: int | None = None, inputs: Tensor | None = None) -> Integrated:
-    """Integrated gradients (Sundararajan, Taly and Yan, ICML 2017), steps doubled until the sum fits.
+    """Integrated gradients (Sundararajan, Taly and Yan, ICML 2017), with points where the path needs them.
+
+    Integrated gradients of a path are the sum of those of its parts, and each part must sum to the change of the target
+    along it. The part that is off by most is halved until all of them together are off by less than 1 % of the whole
+    change: the sizes of their deltas are added, so that no two parts make up for each other.
 
     Args:
         path: whose input is explained.
-        steps: fixed number of Gauss-Legendre points; None starts with 16 and doubles, up to 512, until the convergence
-            delta is below 1 % of the change of the target or does not fall any more.
+        steps: fixed number of Gauss-Legendre points over the whole path; None takes 16 in four parts and halves parts,
+            up to 512 points or until what is left is rounding.
         inputs: [U, C] in place of the path's own.
     """
-    from captum.attr import IntegratedGradients
+    whole = _Halving(path, path.inputs if inputs is None else inputs)
+    if steps is not None:
+        whole.take(0.0, 1.0, steps)
+        return whole.result()
+    for number in range(FIRST_PARTS):
+        whole.take(number / FIRST_PARTS, (number + 1) / FIRST_PARTS, POINTS)
+    while whole.off > COMPLETENESS * abs(whole.change) and whole.steps + 2 * POINTS <= MOST_STEPS:
+        if not whole.halve():
+            break
+    return whole.result()
 
-    own = path.inputs if inputs is None else inputs
-    method = IntegratedGradients(path.function)
-    ends = in_passes(path.function, torch.stack([own, path.baseline]), path.rows).tolist()
-    change = ends[0] - ends[1]
-    count, gaps = steps or FEWEST_STEPS, [math.inf, math.inf]
-    while True:
-        gradients = method.attribute(
-            own[None], baselines=path.baseline[None], n_steps=count, internal_batch_size=path.rows
+
+@dataclass(frozen=True)
+class _Part:
+    """Integrated gradients of the rows [U] along a part of a path, and by how much they miss the change along it."""
+
+    values: Floats
+    delta: float
+    settled: bool = False
+
+
+class _Halving:
+    """A path in parts, by where they begin and end, as shares of the way from the baseline to the input."""
+
+    def __init__(self, path: Path, inputs: Tensor) -> None:
+        from captum.attr import IntegratedGradients
+
+        self.path = path
+        self.inputs = inputs
+        self.method = IntegratedGradients(path.function)
+        self.parts: dict[tuple[float, float], _Part] = {}
+        self.steps = 0
+        self._known: dict[float, float] = {}
+        self._ask([0.0, 1.0])
+
+    @property
+    def change(self) -> float:
+        """Target at the input minus target at the baseline."""
+        return self._known[1.0] - self._known[0.0]
+
+    @property
+    def off(self) -> float:
+        """Sizes of the deltas, added."""
+        return math.fsum(abs(part.delta) for part in self.parts.values())
+
+    def result(self) -> Integrated:
+        """The sum over the parts."""
+        values = np.sum([self.parts[place].values for place in sorted(self.parts)], axis=0)
+        return Integrated(values, self._known[1.0], self._known[0.0], self.steps)
+
+    def take(self, start: float, end: float, points: int) -> _Part:
+        """Integrate one part."""
+        near, far = self._at(start), self._at(end)
+        self._ask([start, end])
+        gradients = self.method.attribute(
+            far[None], baselines=near[None], n_steps=points, internal_batch_size=self.path.rows
         )
         values = gradients[0].detach().double().sum(dim=-1).cpu().numpy()
-        gaps.append(abs(math.fsum(values) - change))
-        stalled = gaps[-1] > STALLED * gaps[-2] and gaps[-2] > STALLED * gaps[-3]
-        stalled = stalled and gaps[-1] <= ROUNDING * max(map(abs, ends))
-        if steps is not None or gaps[-1] <= COMPLETENESS * abs(change) or stalled or count >= MOST_STEPS:
-            return Integrated(values, ends[0], ends[1], count)
-        count *= 2
+        part = _Part(values, math.fsum(values) - (self._known[end] - self._known[start]))
+        self.parts[start, end] = part
+        self.steps += points
+        return part
+
+    def halve(self) -> bool:
+        """Halve the part that is off by most; False where every part is settled."""
+        open_parts = [place for place, part in self.parts.items() if not part.settled]
+        if not open_parts:
+            return False
+        start, end = max(open_parts, key=lambda place: (abs(self.parts[place].delta), place))
+        before, middle = self.parts.pop((start, end)), (start + end) / 2
+        self._ask([middle])
+        halves = [(start, middle), (middle, end)]
+        left = sum(abs(self.take(*half, POINTS).delta) for half in halves)
+        largest = max(map(abs, self._known.values()))
+        rounding = left > STALLED * abs(before.delta) and left <= ROUNDING * largest
+        if rounding or end - start <= SHORTEST:
+            for half in halves:
+                self.parts[half] = replace(self.parts[half], settled=True)
+        return True
+
+    def _at(self, share: float) -> Tensor:
+        """The path's point at a share of the way; its ends exactly."""
+        if share in (0.0, 1.0):
+            return self.inputs if share else self.path.baseline
+        return self.path.baseline + share * (self.inputs - self.path.baseline)
+
+    def _ask(self, shares: Sequence[float]) -> None:
+        """Evaluate the target at points of the path that are not known yet."""
+        new = [share for share in shares if share not in self._known]
+        if new:
+            points = torch.stack([self._at(share) for share in new])
+            self._known |= dict(zip(new, in_passes(self.path.function, points, self.path.rows).tolist(), strict=True))
 
 
 def input_times_gradient(path: Path) -> Floats:

@@ -171,6 +171,7 @@ def bond_shells(structure: Described, gap: float = SHELL_GAP) -> Players:
     )
 
 
+SIDES: dict[str, Side] = {"words": "text", "sentences": "text", "atoms": "graph", "orbits": "graph", "bonds": "graph"}
 KINDS: dict[str, Callable[[Described], Players]] = {
     "words": words,
     "sentences": text_sentences,

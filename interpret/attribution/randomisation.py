@@ -101,6 +101,7 @@ class Cascade:
             {
                 "id": original.id,
                 "side": original.side,
+                "kind": original.kind,
                 "method": method,
                 "stage": name,
                 "depth": number,

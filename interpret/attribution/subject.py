@@ -183,9 +183,12 @@ class Subject:
             return self._evaluate(batch, None)
 
     def _evaluate(self, batch: CrystalBatch, state: GraphState | None) -> Tensor:
-        options = {} if state is None else {"state": state}
         target = self.explained.target
         if target.tap is None:
+            # Nothing but the prediction is read of these passes.
+            options: dict[str, Any] = {"lean": True} if isinstance(self.network, CrystalTextNetwork) else {}
+            if state is not None:
+                options["state"] = state
             output: Tensor = self.network(batch, **options)
             if output.shape != (len(batch),):
                 raise AttributionError(

@@ -106,10 +106,10 @@ class IncompleteAttribution(_AttributionRule):
     """Integrated gradients do not sum to what they explain.
 
     Their promise is that the values of all words (or atoms) add up to the prediction minus the prediction at the
-    baseline. The sum is over points of a path, doubled here until the promise holds to 1 %, up to 512. Where it still
-    fails the path crosses a jump or a kink (a saturated gate, a hard attention), and values are wrong by an unknown
-    share in unknown places. The measure is the relative convergence delta of each explanation. The control is what is
-    allowed.
+    baseline. The sum is over points of a path, and points are added where it is off until the promise holds to 1 %, up
+    to 512. Where it still fails the path crosses a jump or a kink (a saturated gate, a hard attention), and values are
+    wrong by an unknown share in unknown places. The measure is the relative convergence delta of each explanation. The
+    control is what is allowed.
 
     Threshold: 1 % of the change in more than 5 % of the explanations, the whole interval above.
     """

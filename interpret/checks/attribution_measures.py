@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from interpret.attribution.agreement import pair_agreements
+from interpret.attribution.over_structures import by_structure
 from interpret.checks.estimates import Values
-from interpret.metrics.faithfulness import rank_agreement
 
 if TYPE_CHECKING:
     from interpret.checks.evidence import Evidence
@@ -36,9 +36,7 @@ def missing(evidence: Evidence, name: str) -> str | None:
 def figure(evidence: Evidence, figure: str, side: str = "text") -> pd.DataFrame:
     """A figure of the faithfulness table by structure (rows, by id) and method; seeds of one method are averaged."""
     rows = table(evidence, "faithfulness")
-    rows = rows[rows["side"] == side]
-    found: pd.DataFrame = rows.groupby(["id", "method"], sort=True)[figure].mean().unstack("method")
-    return found.sort_index()
+    return by_structure(rows[rows["side"] == side], figure)
 
 
 def gain(found: pd.DataFrame, method: str, control: str = "uniform") -> Values:
@@ -56,17 +54,8 @@ def names(found: pd.DataFrame) -> tuple[str, ...]:
 def agreements(evidence: Evidence, side: str, methods: tuple[str, ...]) -> pd.DataFrame:
     """Kendall's tau of each pair of explainers (columns ``a / b``) in each structure (rows, by id)."""
     rows = table(evidence, "attribution")
-    rows = rows[(rows["side"] == side) & rows["method"].isin(methods)]
-    found: dict[str, dict[str, float]] = {}
-    for identifier, own in rows.groupby("id", sort=True):
-        values = {
-            str(method): part.sort_values("player")["value"].to_numpy(dtype=np.float64)
-            for method, part in own.groupby("method", sort=True)
-        }
-        present = [method for method in methods if method in values]
-        found[str(identifier)] = {
-            f"{a} / {b}": rank_agreement(values[a], values[b]).tau for a, b in combinations(present, 2)
-        }
+    by_id = pair_agreements(rows[rows["side"] == side], methods)
+    found = {identifier: {f"{a} / {b}": tau for (a, b), tau in own.items()} for identifier, own in by_id.items()}
     return pd.DataFrame.from_dict(found, orient="index")
 
 

@@ -21,6 +21,20 @@ Floats = NDArray[np.float64]
 
 # Shares of the players that ERASER takes out.
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
+# Values this close, as a share of the largest, are a tie: the same sum in another order differs by more than rounding.
+TIE = 1e-9
+
+
+def tie_levels(values: Floats) -> Floats:
+    """Sizes of values in steps of a tie, [P]: atoms that symmetry makes the same differ by rounding, which is no order.
+
+    Example:
+        >>> tie_levels(np.array([-0.5, 1.0, 1.0 + 1e-15])).tolist()
+        [500000000.0, 1000000000.0, 1000000000.0]
+    """
+    sizes = np.abs(values)
+    largest = sizes.max(initial=0.0)
+    return np.round(sizes / largest / TIE) if largest > 0 else np.zeros_like(sizes)
 
 
 def removal_counts(players: int, shares: Sequence[float] = SHARES) -> NDArray[np.int64]:
@@ -104,12 +118,12 @@ class RankAgreement(NamedTuple):
 
 
 def rank_agreement(a: Array, b: Array) -> RankAgreement:
-    """Kendall's tau-b between the sizes of two explanations of the same players, [P] each.
+    """Kendall's tau-b between the sizes of two explanations of the same players, [P] each; rounding makes no order.
 
     Raises:
         MetricError: the two are not vectors of one length.
     """
-    first, second = (np.abs(to_float64(values, name).numpy()) for values, name in ((a, "a"), (b, "b")))
+    first, second = (tie_levels(to_float64(values, name).numpy()) for values, name in ((a, "a"), (b, "b")))
     require(
         first.ndim == 1 and first.shape == second.shape,
         f"Expected two explanations of the same players, got {first.shape} and {second.shape}.",

@@ -170,19 +170,61 @@ def path_through(function: Any, dtype: torch.dtype) -> Any:
     return Path(function, inputs, torch.zeros_like(inputs), 64, "zero", lambda values: (values, 0.0))
 
 
-def test_steps_are_raised_until_the_sum_fits_and_no_further_than_helps() -> None:
-    from interpret.attribution.gradients import integrate
+def test_points_are_put_where_the_path_needs_them_and_no_further_than_helps() -> None:
+    from interpret.attribution.gradients import MOST_STEPS, integrate
 
     smooth = integrate(path_through(lambda rows: rows.sum(dim=(1, 2)) ** 3, torch.float64))
     assert smooth.steps == 16
-    # A steep step of the path: Gauss-Legendre needs points on it.
-    steep = integrate(path_through(lambda rows: torch.sigmoid(80 * (rows.sum(dim=(1, 2)) - 2.2)), torch.float64))
-    assert steep.steps > 16
+    # A steep step: 1,000 points spread over the whole path would be needed to have as many on it.
+    steep = integrate(path_through(lambda rows: torch.sigmoid(800 * (rows.sum(dim=(1, 2)) - 2.2)), torch.float64))
+    assert 16 < steep.steps < 150
     assert abs(steep.values.sum() - (steep.output - steep.baseline_output)) < 0.01
-    # A small change on top of a large number is lost in float32: steps cannot bring it back.
+    # Each row has its share of a function of their sum.
+    rows = torch.linspace(0.5, 1.0, 6, dtype=torch.float64).reshape(3, 2).sum(dim=1).numpy()
+    np.testing.assert_allclose(steep.values / steep.values.sum(), rows / rows.sum(), rtol=1e-9)
+    # A small change on top of a large number is lost in float32: points cannot bring it back.
     lost = integrate(path_through(lambda rows: 1e5 + 0.011 * rows.sum(dim=(1, 2)), torch.float32))
     assert abs(lost.values.sum() - (lost.output - lost.baseline_output)) > 0.01 * abs(lost.values.sum())
-    assert lost.steps == 64
+    assert lost.steps < 150
+    # A jump has no gradient anywhere: it is looked for down to the shortest part, and what it makes stays missing.
+    jump = integrate(path_through(lambda rows: rows.sum(dim=(1, 2)).ge(2.2) + 0 * rows.sum(dim=(1, 2)), torch.float64))
+    assert jump.values.sum() == 0
+    assert jump.output - jump.baseline_output == 1
+    assert jump.steps <= MOST_STEPS
+
+
+def test_parts_of_a_path_do_not_make_up_for_each_other() -> None:
+    from interpret.attribution.gradients import integrate
+
+    # Two steep steps, up and down, after a slow rise: the change is small and what the steps are off by cancels.
+    def function(rows: torch.Tensor) -> torch.Tensor:
+        total = rows.sum(dim=(1, 2))
+        return 0.01 * total + torch.sigmoid(300 * (total - 1.03)) - torch.sigmoid(300 * (total - 3.41))
+
+    path = path_through(function, torch.float64)
+    found = integrate(path)
+    change = found.output - found.baseline_output
+    assert abs(found.values.sum() - change) < 0.01 * change
+    # An independent quadrature: the integral of the gradient along the path, row by row, on a fine grid.
+    shares = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    total = shares * float(path.inputs.sum())
+    steps = [torch.sigmoid(300 * (total - place)) for place in (1.03, 3.41)]
+    slope = 0.01 + 300 * (steps[0] * (1 - steps[0]) - steps[1] * (1 - steps[1]))
+    expected = float(slope.mean()) * path.inputs.sum(dim=1).numpy()
+    np.testing.assert_allclose(found.values, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50])
+def test_a_fixed_number_of_steps_is_captums(steps: int) -> None:
+    from captum.attr import IntegratedGradients
+
+    from interpret.attribution.gradients import integrate
+
+    path = path_through(lambda rows: torch.sin(3 * rows).sum(dim=(1, 2)) ** 2, torch.float64)
+    found = integrate(path, steps=steps)
+    expected = IntegratedGradients(path.function).attribute(path.inputs[None], n_steps=steps)[0].sum(dim=-1)
+    np.testing.assert_allclose(found.values, expected.numpy(), rtol=1e-12)
+    assert found.steps == steps
 
 
 def test_many_ablations_in_a_pass_equal_one_at_a_time(

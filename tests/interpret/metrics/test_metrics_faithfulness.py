@@ -56,6 +56,15 @@ def test_curve_area_is_the_integral_of_the_polygon() -> None:
         faithfulness.curve_area((0.0, 0.5), [1.0, 2.0])
 
 
+def test_rounding_makes_no_order() -> None:
+    # Two atoms that symmetry makes the same, as ablation gives them: the sums were made in another order.
+    equivalent = np.array([-3.5211634893232056, -3.5211634893232047])
+    assert faithfulness.rank_agreement(equivalent, [2.0, 1.0]).reason == "an explanation is the same for every player"
+    assert faithfulness.tie_levels(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    apart = faithfulness.tie_levels(np.array([1.0, 1.0 + 1e-8, -1.0]))
+    assert apart[1] > apart[0] == apart[2]
+
+
 def test_rank_agreement_is_tau_b_of_sizes() -> None:
     generator = np.random.default_rng(0)
     a, b = generator.normal(size=40), generator.normal(size=40)
