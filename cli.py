@@ -99,6 +99,10 @@ Punctuation = Annotated[bool | None, typer.Option(help="Keep punctuation in word
 SymmetryTolerance = Annotated[float | None, typer.Option(min=0.0, help="Angstrom, for equivalent atoms.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Seed = Annotated[int, typer.Option(help="Of every random draw.")]
+Attribution = Annotated[
+    bool, typer.Option("--attribution", help="Also: what predictions rest on, and whether attention says so.")
+]
+AttributionLimit = Annotated[int, typer.Option(min=1, help="Structures to explain, spread evenly over the data set.")]
 DEFAULT_VARIANTS = "full,no-middle-fusion"
 
 
@@ -130,18 +134,21 @@ def diagnose(
     select: Annotated[str | None, typer.Option(help="Rules to ask: codes or prefixes, comma-separated.")] = None,
     ignore: Annotated[str | None, typer.Option(help="Rules to leave out: codes or prefixes, comma-separated.")] = None,
     modality: Annotated[bool, typer.Option("--modality", help="Also: what comes from graph, what from text.")] = False,
-    attribution: Annotated[
-        bool, typer.Option("--attribution", help="Also: what predictions rest on, and whether attention says so.")
-    ] = False,
-    attribution_limit: Annotated[
-        int, typer.Option(min=1, help="Structures to explain, spread evenly over the data set.")
-    ] = 50,
+    attribution: Attribution = False,
+    attribution_limit: AttributionLimit = 50,
+    attribution_methods: Annotated[
+        str | None, typer.Option(help="Explainers, comma-separated; all that apply if not given.")
+    ] = None,
+    attribution_players: Annotated[
+        str, typer.Option(help="Who can be absent: words or sentences, and atoms, orbits or bonds; comma-separated.")
+    ] = "words,atoms",
     fail_on: Annotated[Level | None, typer.Option(help="Exit with 1 on a finding of this severity or above.")] = None,
     format: Annotated[FindingsFormat, typer.Option("--format", help="What to print.")] = FindingsFormat.text,
     allow_partial: AllowPartial = False,
     quiet: Quiet = False,
 ) -> None:
     """Diagnose a checkpoint on structures with their texts."""
+    from interpret.attribution.dataset import AttributionOptions
     from interpret.attribution.findings import diagnose_attribution
     from interpret.checks.registry import select_rules
     from interpret.diagnose import DiagnoseOptions
@@ -152,6 +159,7 @@ def diagnose(
     from model.checkpoint import load_checkpoint
     from model.demo import demo_texts
     from model.training import samples_of_split
+    from reports.attribution_figures import draw_attribution
     from reports.figures import draw_all
     from reports.modality_figures import draw_modality
     from reports.modality_text import modality_lines
@@ -160,6 +168,11 @@ def diagnose(
     rules = select_rules(
         settings.select if select is None else listed(select), settings.ignore if ignore is None else listed(ignore)
     )
+    explained: dict[str, Any] = {"limit": attribution_limit, "kinds": listed(attribution_players)}
+    if attribution_methods is not None:
+        explained["methods"] = listed(attribution_methods)
+    # Made here, so that a misspelt name is told before anything is run.
+    explain = AttributionOptions(**explained)
     columns = Columns(id_column, text_column, target_column)
     check_device(device)
     network = load_checkpoint(checkpoint, allow_partial=allow_partial)
@@ -176,7 +189,8 @@ def diagnose(
         punctuation=settings.punctuation if punctuation is None else punctuation,
         seed=seed,
     )
-    with progress_bar("structures", len(dataset), quiet or format is not FindingsFormat.text) as advance:
+    machine = quiet or format is not FindingsFormat.text
+    with progress_bar("structures", len(dataset), machine) as advance:
         result = run(
             network,
             dataset,
@@ -190,7 +204,7 @@ def diagnose(
         )
     result.save(output)
     if modality:
-        with progress_bar("modality", len(dataset), quiet or format is not FindingsFormat.text) as advance:
+        with progress_bar("modality", len(dataset), machine) as advance:
             result, analysis = diagnose_modality(
                 result, network, dataset, text_encoder, options=options, rules=rules, progress=advance
             )
@@ -200,8 +214,7 @@ def diagnose(
         if format is FindingsFormat.text:
             typer.echo("\n".join(modality_lines(analysis)))
     if attribution:
-        explained = min(attribution_limit, len(dataset))
-        with progress_bar("attribution", explained, quiet or format is not FindingsFormat.text) as advance:
+        with progress_bar("attribution", min(explain.limit, len(dataset)), machine) as advance:
             result, explanations = diagnose_attribution(
                 result,
                 network,
@@ -209,12 +222,13 @@ def diagnose(
                 text_encoder,
                 options=options,
                 rules=rules,
-                limit=attribution_limit,
+                attribution=explain,
                 work=output / ".progress-attribution",
                 progress=advance,
             )
         result.save(output)
         explanations.save(output)
+        draw_attribution(explanations, output / "figures")
         if format is FindingsFormat.text:
             typer.echo("\n".join(explanations.lines()))
     draw_all(result, output / "figures")
@@ -397,6 +411,8 @@ def report(
         Path | None, typer.Option(help="Results of diagnose on this checkpoint; without them the rules are asked.")
     ] = None,
     rules: Annotated[bool, typer.Option(help="Ask the rules where no --diagnosis is given.")] = True,
+    attribution: Attribution = False,
+    attribution_limit: AttributionLimit = 50,
     style: Annotated[Style, typer.Option(help="paper: also figures at column width as PNG, SVG, PDF.")] = Style.html,
     batch_size: BatchSize = None,
     encoder: Annotated[
@@ -414,14 +430,18 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write a page for every structure, with an index: what the network attended to."""
+    from interpret.attribution.dataset import AttributionOptions
     from interpret.diagnose import DiagnoseOptions
+    from interpret.pages.attribution_quantities import SavedAttributions
     from interpret.pages.stream import PageOptions
     from interpret.results import Diagnosis
     from interpret.settings import read_settings
     from model.checkpoint import load_checkpoint
     from model.dataset import CrystalDataset
     from model.demo import DEMO_DATA, demo_texts
-    from reports.html.run import attributions_of, choose, diagnosis_of, write_report
+    from reports.attribution_figures import draw_attribution
+    from reports.html.attributions import attributions_for, attributions_of, judge
+    from reports.html.run import choose, diagnosis_of, write_report
     from reports.html.text import report_lines
     from reports.paper_figures import draw_paper
 
@@ -450,6 +470,24 @@ def report(
                 spare_texts=demo_texts(),
                 progress=advance,
             )
+    own = output / "diagnosis"
+    folders = [own] if diagnosis is None else [diagnosis, own]
+    saved = None if attribution else attributions_of(*folders)
+    if attribution:
+        with progress_bar("attribution", min(attribution_limit, len(samples)), quiet) as advance:
+            explanations = attributions_for(
+                network,
+                dataset,
+                text_encoder,
+                folders,
+                samples=samples,
+                options=DiagnoseOptions(**shared),
+                attribution=AttributionOptions(limit=attribution_limit),
+                progress=advance,
+            )
+        found = judge(found, network, explanations, own if diagnosis is None else None)
+        draw_attribution(explanations, output / "figures")
+        saved = SavedAttributions(explanations)
     with progress_bar("pages", len(samples), quiet) as advance:
         result = write_report(
             network,
@@ -459,7 +497,7 @@ def report(
             samples=samples,
             options=PageOptions(**shared),
             diagnosis=found,
-            attributions=None if diagnosis is None else attributions_of(diagnosis),
+            attributions=saved,
             spare=CrystalDataset.from_directory(DEMO_DATA).samples,
             progress=advance,
         )

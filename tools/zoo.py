@@ -1,6 +1,7 @@
 """Make the zoo of checkpoints with one known defect each, ask every rule, and print who speaks of what.
 
-``python -m tools.zoo --output DIR [--healthy N] [--limit 40] [--epochs 12] [--select GA ...]``
+``python -m tools.zoo --output DIR [--healthy N] [--limit 40] [--epochs 12] [--select GA ...] [--modality]
+[--attribution 16]``
 
 The healthy checkpoint is trained on the demo data, the others are derived from it (``tools.zoo_members``).
 The matrix has a row a member and a column a rule; with ``--healthy N``, networks of N seeds are trained as
@@ -21,10 +22,15 @@ from typing import Any
 
 import torch
 
+from interpret.attribution import AttributionOptions
+from interpret.attribution.findings import diagnose_attribution
+from interpret.checks.attribution_measures import CLAIMANTS
 from interpret.checks.base import Outcome, Rule
+from interpret.checks.estimates import FEWEST_STRUCTURES
 from interpret.checks.evidence import Evidence
 from interpret.checks.registry import run_rules, select_rules
-from interpret.diagnose import diagnose
+from interpret.diagnose import DiagnoseOptions, diagnose
+from interpret.modality.findings import diagnose_modality
 from model.checkpoint import load_checkpoint
 from model.dataset import CrystalDataset
 from model.demo import DEMO_DATA, demo_config, demo_texts, demo_training
@@ -35,6 +41,10 @@ from tools.zoo_members import ALWAYS, MEMBERS, Member, make
 
 SYMBOLS = {"clear": ".", "cannot tell": "?", "not applicable": "-"}
 LEGEND = "F found as planted, M missed, x found and not planted, . clear, ? cannot tell, - not applicable"
+# What the rules on attribution read: words alone, and no more draws of the random explainer than tables need.
+EXPLAIN = AttributionOptions(
+    methods=(*CLAIMANTS, "attention"), kinds=("words",), randomised=FEWEST_STRUCTURES, random_seeds=2
+)
 # Share of healthy networks in which a rule may speak.
 FALSE_ALARMS = 0.05
 
@@ -49,6 +59,8 @@ class Bench:
     limit: int
     rules: Sequence[type[Rule]]
     prepared: PreparedData
+    modality: bool = False
+    attribution: int = 0
 
     def trained(self, seed: int) -> CrystalTextNetwork:
         """A network of the demo's configuration."""
@@ -83,6 +95,14 @@ class Bench:
         if all(rule.needs <= {"weights"} for rule in self.rules):
             return run_rules(self.rules, Evidence(network))
         result = diagnose(network, some, self.encoder, rules=self.rules, spare_texts=demo_texts())
+        options = DiagnoseOptions()
+        if self.modality:
+            result, _ = diagnose_modality(result, network, some, self.encoder, options=options, rules=self.rules)
+        if self.attribution:
+            explain = replace(EXPLAIN, limit=self.attribution)
+            result, _ = diagnose_attribution(
+                result, network, some, self.encoder, options=options, rules=self.rules, attribution=explain
+            )
         return list(result.outcomes)
 
 
@@ -195,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--limit", type=int, default=40, help="structures the rules are asked on")
     parser.add_argument("--healthy", type=int, default=0, help="number of healthy networks for the rates")
+    parser.add_argument("--modality", action="store_true", help="also the rules on graph and text")
+    parser.add_argument("--attribution", type=int, default=0, help="structures to explain for the rules on that")
     parser.add_argument("--select", nargs="*", default=[], help="prefixes of codes")
     parser.add_argument("--member", nargs="*", default=[member.name for member in MEMBERS], help="which members")
     options = parser.parse_args(arguments)
@@ -202,7 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dataset = CrystalDataset.from_directory(options.data, require_target=True)
     encoder = load_encoder(options.encoder)
     prepared = prepare(dataset, encoder)
-    bench = Bench(dataset, encoder, options.epochs, options.limit, select_rules(options.select), prepared)
+    rules = select_rules(options.select)
+    bench = Bench(
+        dataset, encoder, options.epochs, options.limit, rules, prepared, options.modality, options.attribution
+    )
     make_zoo(bench, options.output, members)
     results = judge_zoo(bench, options.output, members)
     wrong = mistakes(results, members)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,32 @@ class SavedAttributions:
                 quantity = self._quantity(record, str(kind), str(method), rows.sort_values("player"))
                 found += [] if quantity is None else [quantity]
         return found
+
+    @cached_property
+    def explainers(self) -> list[dict[str, Any]]:
+        """How far each explainer can be believed: one row a (players, method), the most faithful first.
+
+        ``mean`` is the change of the prediction without the players it names first (comprehensiveness), ``beyond`` that
+        minus the change in an order by chance, paired by structure; both with 95 % intervals over ``structures``.
+        """
+        table = self.tables.summary()
+        if not len(table):
+            return []
+        rows = table[(table["figure"] == "comprehensiveness") & table["mean"].notna()]
+        rows = rows.sort_values(["side", "kind", "beyond_uniform"], ascending=False, kind="stable")
+        return [
+            {
+                "players": str(row["kind"]),
+                "method": str(row["method"]),
+                "reference": row["method"] in REFERENCES,
+                "structures": int(row["structures"]),
+                **{name: float(row[name]) for name in ("mean", "low", "high")},
+                "beyond": float(row["beyond_uniform"]),
+                "beyond_low": float(row["beyond_uniform_low"]),
+                "beyond_high": float(row["beyond_uniform_high"]),
+            }
+            for row in rows.to_dict("records")
+        ]
 
     @cached_property
     def _rows(self) -> dict[str, pd.DataFrame]:

@@ -11,12 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from interpret.checks.estimates import FEWEST_STRUCTURES
 from interpret.checks.registry import all_rules
 from interpret.pages.sentences import isolated
 from interpret.pages.store import MANIFEST, PageStore
 from interpret.tables import write_text
 from reports.html.element_colours import element_colour
 from reports.html.render import render, template_digest
+from reports.html.whiskers import with_marks
 from reports.rule_pages import rule_dict
 
 MOST_IN_NOTEBOOK = 20
@@ -122,6 +124,8 @@ class Report:
             diagnosis=self.manifest["diagnosis"],
             notes=self.manifest["notes"],
             skipped=self.manifest["skipped"],
+            fewest=FEWEST_STRUCTURES,
+            explainers=with_marks(self.manifest.get("explainers") or []),
             origin=self.origin,
         )
 

@@ -65,10 +65,12 @@ def write_report(
     provenance = describe_run(network, dataset, encoder, asdict(options))
     if diagnosis is not None:
         _check_same_checkpoint(diagnosis.provenance, provenance, "a diagnosis")
+    explainers = None
     if attributions is not None:
         _check_same_checkpoint(attributions.tables.provenance, provenance, "attributions")
+        explainers = attributions.explainers
         extra, extra_name = _joined(attributions, extra), f"{attributions.name} {extra_name}"
-    manifest = _manifest(provenance, diagnosis) | {"network": weights_digest(network)}
+    manifest = _manifest(provenance, diagnosis) | {"network": weights_digest(network), "explainers": explainers}
     store = PageStore(folder)
     _check_same_report(store, manifest)
     stream = PageStream(network, dataset, encoder, store, options, samples, spare, counterfactuals_of(diagnosis))
@@ -142,7 +144,7 @@ def diagnosis_of(
         found = Diagnosis.load(folder)
     except RecordError:
         found = None
-    if found is not None and _same_run(found.provenance, provenance, (part, dataset)):
+    if found is not None and same_run(found.provenance, provenance, (part, dataset)):
         if progress is not None:
             progress(len(part))
         return found
@@ -159,7 +161,7 @@ def diagnosis_of(
     return result
 
 
-def _same_run(found: Mapping[str, Any], wanted: Mapping[str, Any], data: Sequence[CrystalDataset]) -> bool:
+def same_run(found: Mapping[str, Any], wanted: Mapping[str, Any], data: Sequence[CrystalDataset]) -> bool:
     """Whether a diagnosis is of the same network, encoder, options and versions, on one of these data sets."""
     same = all(found.get(name) == value for name, value in wanted.items() if name not in ("data", "options"))
     return (
@@ -167,15 +169,6 @@ def _same_run(found: Mapping[str, Any], wanted: Mapping[str, Any], data: Sequenc
         and _lasting(found.get("options")) == _lasting(wanted["options"])
         and found["data"]["fingerprint"] in [one.fingerprint for one in data]
     )
-
-
-def attributions_of(folder: Path) -> SavedAttributions | None:
-    """The attributions that ``interpret diagnose --attribution`` left in a folder; None where it left none."""
-    from interpret.attribution.tables import AttributionTables
-    from interpret.pages.attribution_quantities import SavedAttributions
-
-    found = (folder / "attribution.json").is_file()
-    return SavedAttributions(AttributionTables.load(folder)) if found else None
 
 
 def counterfactuals_of(diagnosis: Diagnosis | None) -> dict[str, dict[str, float]]:

@@ -21,10 +21,11 @@ from interpret.results import Diagnosis
 from model.dataset import CrystalDataset
 from model.encoder import load_encoder
 from model.errors import DataError, RecordError
+from reports.html.attributions import attributions_of
 from reports.html.element_colours import element_colour
 from reports.html.render import embedded, formula, short, static
 from reports.html.report import Report
-from reports.html.run import attributions_of, choose, diagnosis_of, write_report
+from reports.html.run import choose, diagnosis_of, write_report
 
 HOSTILE = {
     "<script>alert(1)</script>": "</script><script>alert(2)</script> & <img src=x onerror=alert(3)> 'quoted' \"twice\"",
