@@ -103,6 +103,7 @@ Attribution = Annotated[
     bool, typer.Option("--attribution", help="Also: what predictions rest on, and whether attention says so.")
 ]
 AttributionLimit = Annotated[int, typer.Option(min=1, help="Structures to explain, spread evenly over the data set.")]
+INTERRUPTED = 130
 DEFAULT_VARIANTS = "full,no-middle-fusion"
 
 
@@ -897,9 +898,12 @@ def main() -> None:
     except InterpretError as error:
         typer.echo(f"interpret: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interpret: stopped; run the same command again to go on", err=True)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as left:
+        # typer makes an interruption an exit with this status, and says nothing.
+        if isinstance(left, SystemExit) and left.code != INTERRUPTED:
+            raise
+        typer.echo("interpret: stopped; diagnose, report, ablate and train --resume go on where they were", err=True)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -168,3 +168,23 @@ def test_findings_set_the_exit_status_and_speak_to_machines(
     assert done.stdout.startswith("::error title=CK102 ")
     done = interpret(*arguments, "--output", tmp_path / "c")
     assert "verdict: poor" in done.stdout
+
+
+def test_an_interruption_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import cli
+    import interpret.checks.registry
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interpret.checks.registry, "all_rules", interrupted)
+    monkeypatch.setattr(sys, "argv", ["interpret", "rules"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("interpret: stopped")
+    assert printed.err.count("\n") == 1
