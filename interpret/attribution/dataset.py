@@ -60,7 +60,7 @@ class AttributionOptions:
     methods: tuple[str, ...] = tuple(name for name in METHODS if name not in REFERENCES)
     kinds: tuple[str, ...] = ("words", "atoms")
     limit: int = 50
-    randomised: int = 12
+    randomised: int = 10
     random_seeds: int = reference.RANDOM_SEEDS
     device: str = "cpu"
     dtype: str = "float64"

@@ -15,8 +15,10 @@ from interpret.attribution.explanation import Explanation, Floats
 from interpret.attribution.games import Coalitions, Game
 from interpret.metrics import faithfulness as kernels
 
-# Draws over which an order with ties is averaged: one draw would be one random explainer.
-TIE_DRAWS = 10
+# Draws over which an order with ties is averaged: one draw would be one random explainer. Where all are tied, chance is
+# all there is to the order.
+ALL_TIED_DRAWS = 10
+TIE_DRAWS = 3
 # Random coalitions for infidelity, the same for every explainer, each player absent with probability one half.
 PERTURBATIONS = 16
 SEED = 0
@@ -39,7 +41,8 @@ def removal_of(explanation: Explanation) -> Removal:
     """The coalitions that decide whether an explanation is faithful; several orders where it has ties."""
     players = len(explanation.values)
     counts = kernels.removal_counts(players)
-    draws = TIE_DRAWS if explanation.tied else 1
+    ties = kernels.tie_levels(explanation.values)
+    draws = 1 if not explanation.tied else ALL_TIED_DRAWS if np.ptp(ties) == 0 else TIE_DRAWS
     without = np.ones((draws, len(counts), players), dtype=bool)
     for draw in range(draws):
         order = explanation.order(seed=SEED + draw)

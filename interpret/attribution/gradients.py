@@ -96,14 +96,14 @@ def _text_path(subject: Subject, players: Players, name: str) -> Path:
         rest = np.delete(values, owned)
         return units, float(rest.sum())
 
-    rows = max(1, min(subject.rows_per_gradient, PIECES_PER_PASS // len(inputs)))
+    rows = max(1, min(subject.rows_per_pass, PIECES_PER_PASS // len(inputs)))
     return Path(lambda rows: subject.with_tokens(path.run(rows)), inputs, baseline, rows, name, to_units)
 
 
 def _atom_path(subject: Subject, name: str) -> Path:
     features = subject.batch.atom_features
     absent = atom_baseline(subject, name).expand_as(features)
-    return Path(subject.with_features, features, absent, subject.rows_per_gradient, name, lambda values: (values, 0.0))
+    return Path(subject.with_features, features, absent, subject.rows_per_pass, name, lambda values: (values, 0.0))
 
 
 def integrate(path: Path, *, steps: int | None = None, inputs: Tensor | None = None) -> Integrated:

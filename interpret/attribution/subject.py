@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from interpret.attribution.players import Described
     from model.encoder import TextEncoder
 
-# Features of all angles of all copies in a pass: bounds memory, about 30 MB a layer in float64. A pass that keeps what
-# gradients need holds every layer at once.
-VALUES_PER_PASS = 1 << 22
-VALUES_PER_GRADIENT = 1 << 21
+# Features of all angles of all copies in a pass. Larger tensors are no faster on a CPU: the memory of each is asked of
+# the system anew, which costs more than a pass does.
+BYTES_PER_PASS = 1 << 22
 MOST_ROWS = 64
 # Taken for the width of networks that do not state theirs.
 USUAL_WIDTH = 256
@@ -101,9 +100,8 @@ class Subject:
         self.id = str(getattr(structure, "id", None) or structure.sample.id)  # type: ignore[attr-defined]
         self.batch = collate([structure.graph], [structure.encoding]).to(explained.device, explained.dtype)
         width = getattr(getattr(explained.network, "config", None), "hidden_features", USUAL_WIDTH)
-        values = width * max(1, len(self.batch.angle_source))
-        self.rows_per_pass = min(MOST_ROWS, max(1, VALUES_PER_PASS // values))
-        self.rows_per_gradient = min(MOST_ROWS, max(1, VALUES_PER_GRADIENT // values))
+        size = self.batch.angle_cosines.element_size() * width * max(1, len(self.batch.angle_source))
+        self.rows_per_pass = min(MOST_ROWS, max(1, BYTES_PER_PASS // size))
 
     @property
     def network(self) -> nn.Module:
