@@ -207,7 +207,14 @@ def diagnose(
     if modality:
         with progress_bar("modality", len(dataset), machine) as advance:
             result, analysis = diagnose_modality(
-                result, network, dataset, text_encoder, options=options, rules=rules, progress=advance
+                result,
+                network,
+                dataset,
+                text_encoder,
+                options=options,
+                rules=rules,
+                work=output / ".progress-modality",
+                progress=advance,
             )
         result.save(output)
         analysis.save(output)

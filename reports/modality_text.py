@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,17 +41,18 @@ def modality_lines(analysis: ModalityAnalysis) -> list[str]:
     if leakage["labelled"]:
         match, chance = leakage["match"]["value"], leakage["chance"]["value"]
         lines.append(f"texts that print their target: {100 * match:.3g} %, by chance {100 * chance:.3g} %")
-    if "cost" in facts:
-        lines.append(cost_line(facts["cost"]))
-    return lines
+    return lines + cost_lines(facts["counts"], analysis.cost)
 
 
-def cost_line(cost: Mapping[str, Any]) -> str:
-    """What the analysis took."""
-    return (
-        f"modality: {cost['seconds']:.1f} s for {cost['structures']} structures, {cost['detailed']} of them in detail: "
-        f"{cost['passes']} pairs of crystal and text, {cost['texts_encoded']} texts encoded"
+def cost_lines(counts: Mapping[str, int], seconds: Mapping[str, float]) -> list[str]:
+    """What was computed, and where the time of this run went; nothing of the time where the analysis was read back."""
+    took = f"{sum(seconds.values()):.1f} s for " if seconds else ""
+    total = (
+        f"modality: {took}{counts['structures']} structures, {counts['detailed']} of them in detail: "
+        f"{counts['passes']} pairs of crystal and text, {counts['texts_encoded']} texts encoded"
     )
+    parts = sorted(seconds.items(), key=lambda item: -item[1])
+    return [total, *(f"    {value:7.2f} s {name}" for name, value in parts)]
 
 
 def probe_lines(result: Probe) -> list[str]:

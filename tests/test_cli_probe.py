@@ -115,6 +115,6 @@ def test_diagnose_with_modality(
     own = {finding["code"] for finding in content["findings"] if finding["code"].startswith("MO")}
     assert own == {code for code, status in asked.items() if code.startswith("MO") and status == "found"}
     facts = json.loads((tmp_path / "modality.json").read_text(encoding="utf-8"))
-    assert facts["cost"]["structures"] == 2
+    assert facts["counts"]["structures"] == 2
     assert set(facts["shares"]) == {"references", "empty", "untrained"}
     assert len(facts["references"]) == 9, "shipped crystals stand in where a data set has too few"

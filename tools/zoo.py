@@ -106,6 +106,14 @@ class Bench:
         return list(result.outcomes)
 
 
+def summed_up(outcomes: Sequence[Outcome]) -> str:
+    """What the rules said, by status, in one line: a long run tells what it has so far."""
+    by_status: dict[str, list[str]] = {}
+    for outcome in sorted(outcomes, key=lambda one: one.code):
+        by_status.setdefault(outcome.status, []).append(outcome.code)
+    return "; ".join(f"{status}: {' '.join(codes)}" for status, codes in sorted(by_status.items()))
+
+
 def say(text: str) -> None:
     """Progress, on standard error."""
     print(text, file=sys.stderr, flush=True)
@@ -137,6 +145,7 @@ def judge_zoo(bench: Bench, folder: Path, members: Iterable[Member]) -> dict[str
     for member in members:
         say(f"asking the rules of {member.name}")
         results[member.name] = bench.judged(member.file(folder), partial=bool(member.lost))
+        say(summed_up(results[member.name]))
     return results
 
 
@@ -239,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path = healthy_checkpoint(bench, options.output, seed)
             say(f"asking the rules of {path.name}")
             healthy[path.name] = bench.judged(path)
+            say(summed_up(healthy[path.name]))
         rates = alarm_rates(list(healthy.values()))
         lines += ["", *rate_lines(rates)]
         results |= healthy

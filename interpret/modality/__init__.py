@@ -10,6 +10,8 @@ edit_effects   what they do to predictions
 substitution   replacing words exactly
 passes         many pairs of crystal and text through a network at once
 items          samples read, references drawn
+options        how to run
+structure_rows all of it for one structure
 analysis       all of it over a data set
 summary        its figures with intervals
 findings       a diagnosis with the rules that read it

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpret.checks.base import SEVERITIES, Outcome, Rule
 from interpret.checks.evidence import Evidence
 from interpret.checks.registry import run_rules
-from interpret.modality.analysis import ModalityAnalysis, ModalityOptions, analyze_modality
+from interpret.modality.analysis import ModalityAnalysis, analyze_modality
+from interpret.modality.options import ModalityOptions
 from interpret.summary import verdict
 from interpret.tables import TABLES
 from model.dataset import CrystalDataset
@@ -32,6 +34,7 @@ def diagnose_modality(
     *,
     options: DiagnoseOptions,
     rules: Sequence[type[Rule]],
+    work: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Diagnosis, ModalityAnalysis]:
     """Analyse the modalities of a data set that has been diagnosed, and judge.
@@ -41,11 +44,12 @@ def diagnose_modality(
     Args:
         result: of the diagnosis, with the same network, data, encoder and options.
         rules: those that were asked; the modality rules among them are asked again.
+        work: folder for the rows of a run that can be resumed; None keeps them in a temporary folder.
         progress: called with the number of structures done since the last call.
     """
     chosen = ModalityOptions(device=options.device, dtype=options.dtype, seed=options.seed)
     spare = CrystalDataset.from_directory(DEMO_DATA)
-    analysis = analyze_modality(network, dataset, encoder, options=chosen, spare=spare, progress=progress)
+    analysis = analyze_modality(network, dataset, encoder, options=chosen, spare=spare, work=work, progress=progress)
     return with_modality(result, network, analysis, rules), analysis
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -32,18 +33,15 @@ class Item:
     encoding: TextEncoding
 
 
-def read_items(samples: Iterable[Sample], encoder: TextEncoder, skipped: list[Skipped]) -> Iterator[Item]:
-    """Read, build and encode, one at a time; samples that fail go to ``skipped``."""
-    for sample in samples:
-        stage: Literal["structure", "text"] = "structure"
-        try:
-            graph = build_graph(read_structure(sample.structure))
-            stage = "text"
-            encoding = encoder.encode([sample.text])[0]
-        except InterpretError as error:
-            skipped.append(Skipped(sample.id, sample.row, stage, str(error)))
-            continue
-        yield Item(sample, graph, encoding)
+def read_item(sample: Sample, encoder: TextEncoder) -> Item | Skipped:
+    """Read, build and encode a sample; where that fails, why."""
+    stage: Literal["structure", "text"] = "structure"
+    try:
+        graph = build_graph(read_structure(sample.structure))
+        stage = "text"
+        return Item(sample, graph, encoder.encode([sample.text])[0])
+    except InterpretError as error:
+        return Skipped(sample.id, sample.row, stage, str(error))
 
 
 def drawn(samples: Iterable[Sample], seed: int) -> list[Sample]:
@@ -62,12 +60,8 @@ def draw_items(
     """Up to ``count`` readable samples, drawn by hash; those of ``spare`` fill up what a small data set lacks."""
     known = {(sample.id, sample.text) for sample in samples}
     others = [sample for sample in spare if (sample.id, sample.text) not in known]
-    found: list[Item] = []
-    for item in read_items([*drawn(samples, seed), *drawn(others, seed)], encoder, []):
-        found.append(item)
-        if len(found) == count:
-            break
-    return found
+    read = (read_item(sample, encoder) for sample in (*drawn(samples, seed), *drawn(others, seed)))
+    return list(islice((item for item in read if isinstance(item, Item)), count))
 
 
 def draw_graphs(samples: Sequence[Sample], count: int, seed: int) -> list[CrystalGraph]:

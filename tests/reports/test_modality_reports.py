@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,8 +51,9 @@ def analysis(*, labelled: bool = True, detailed: bool = True) -> ModalityAnalysi
         "leakage": pd.DataFrame(leakage_rows(NAMES, texts, targets)),
         "leakage_words": pd.DataFrame(property_word_rows(texts, targets), columns=COLUMNS["leakage_words"]),
     }
-    cost = {"seconds": 1.5, "structures": COUNT, "detailed": COUNT * detailed, "passes": 99, "texts_encoded": 7}
-    return ModalityAnalysis(**tables, facts=summarize(tables) | {"cost": cost})
+    counts = {"structures": COUNT, "detailed": COUNT * detailed, "passes": 99, "texts_encoded": 7}
+    cost = {"shares": 1.5, "texts encoded": 12.25}
+    return ModalityAnalysis(**tables, facts=summarize(tables) | {"counts": counts}, cost=cost)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -70,7 +72,13 @@ def test_figure_and_lines(labelled: bool, detailed: bool, tmp_path: Path) -> Non
     assert ("texts that print their target" in said) == labelled
     assert ("composition" in said) == detailed
     assert ("reworded (control)" in said) == detailed
-    assert said.endswith("99 pairs of crystal and text, 7 texts encoded")
+    *_, total, first_part, second_part = said.splitlines()
+    assert total.startswith("modality: 13.8 s for 12 structures, ")
+    assert total.endswith("99 pairs of crystal and text, 7 texts encoded")
+    assert first_part.split() == ["12.25", "s", "texts", "encoded"], "what takes longest comes first"
+    assert second_part.split() == ["1.50", "s", "shares"]
+    read_back = modality_lines(replace(result, cost={}))
+    assert read_back == [*said.splitlines()[:-3], total.replace("13.8 s for ", "")]
     share = result.facts["shares"]["references"]["text_share"]["value"]
     assert f"references  {100 * share:.3g} %" in said
 

@@ -14,7 +14,8 @@ import torch
 from interpret.checks.base import Outcome
 from interpret.checks.evidence import Evidence
 from interpret.checks.registry import run_rules, select_rules
-from interpret.modality.analysis import ModalityOptions, analyze_modality
+from interpret.modality.analysis import analyze_modality
+from interpret.modality.options import ModalityOptions
 from interpret.modality.shapley import two_player
 from model.dataset import CrystalDataset
 from model.demo import DEMO_DATA

@@ -312,3 +312,8 @@ def make_bench() -> Callable[[], zoo.Bench]:
     dataset = CrystalDataset.from_directory(DEMO_DATA, require_target=True)
     encoder = load_encoder(f"random:{WIDTH}")
     return lambda: zoo.Bench(dataset, encoder, epochs=1, limit=6, rules=select_rules())
+
+
+def test_what_rules_said_is_told_as_it_comes() -> None:
+    said = [Outcome("GA302", "clear", ""), Outcome("CK101", "clear", ""), Outcome("AT601", "cannot tell", "few")]
+    assert zoo.summed_up(said) == "cannot tell: AT601; clear: CK101 GA302"

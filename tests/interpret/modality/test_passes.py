@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from interpret.modality import passes as passes_module
-from interpret.modality.items import Item, read_items
+from interpret.modality.items import Item, read_item
 from interpret.modality.passes import FusedPasses
 from model.batch import collate
 from model.dataset import CrystalDataset
@@ -34,7 +34,8 @@ VARIANTS = {
 
 @pytest.fixture(scope="module")
 def items(textbook_data: Path, word_encoder: Any) -> list[Item]:
-    return list(read_items(CrystalDataset.from_directory(textbook_data), word_encoder, []))
+    read = [read_item(sample, word_encoder) for sample in CrystalDataset.from_directory(textbook_data)]
+    return [item for item in read if isinstance(item, Item)]
 
 
 def alone(network: Any, graph: Any, encoding: Any) -> float:

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
-from interpret.modality.analysis import ModalityAnalysis, ModalityOptions, analyze_modality, untrained
+from interpret.modality.analysis import ModalityAnalysis, analyze_modality
 from interpret.modality.edits import EDITS
 from interpret.modality.items import draw_items, drawn
+from interpret.modality.options import ModalityOptions
 from interpret.modality.part_shares import coalition_texts
 from interpret.modality.parts import kinds, text_parts
 from interpret.modality.shapley import exact_shapley
 from interpret.modality.share import EMPTY, REFERENCES
+from interpret.modality.structure_rows import untrained
 from model.batch import collate
 from model.crystal import build_graph
 from model.dataset import CrystalDataset
@@ -140,7 +142,7 @@ def test_neither_order_nor_chunks_matter(
     second = analyze_modality(network, turned, word_encoder, options=replace(OPTIONS, chunk=3))
     one, two = sorted_tables(first), sorted_tables(second)
     for name in one:
-        pd.testing.assert_frame_equal(one[name], two[name], rtol=0, atol=1e-9)
+        pd.testing.assert_frame_equal(one[name], two[name], check_exact=True)
     for baseline, shares in first.facts["shares"].items():
         for name in ("text_share", "interaction_share", "error_correlation"):
             other = second.facts["shares"][baseline][name]
@@ -205,7 +207,7 @@ def test_small_and_broken_data(textbook_data: Path, word_encoder: Any, make_netw
     mixed = CrystalDataset((broken[0], *others), rows=5)
     some = analyze_modality(make_network(), mixed, word_encoder, options=OPTIONS)
     assert [skipped.id for skipped in some.skipped] == [broken[0].id]
-    assert some.facts["cost"]["structures"] == len(others)
+    assert some.facts["counts"]["structures"] == len(others)
 
 
 def test_save_and_load(
