@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +23,7 @@ from interpret.metrics.gates import GateMoments
 from interpret.provenance import describe_run
 from interpret.record import StructureRecord
 from interpret.results import Diagnosis
+from interpret.resume import resumable, run_fingerprint
 from interpret.runner import Runner
 from interpret.summary import facts, statistics, verdict
 from interpret.tables import ORDER, TABLES, Shards
@@ -128,8 +126,13 @@ def diagnose(
     options = options or DiagnoseOptions()
     provenance = describe_run(network, dataset, encoder, asdict(options))
     clock = Stopwatch()
-    with _shards(work, provenance, options) as shards:
-        never_fired = _stream(network, dataset, encoder, options, list(spare_texts), shards, clock, progress)
+    spare = list(spare_texts)
+    # What changes no figure may differ between a run that was killed and the one that goes on.
+    lasting = {key: value for key, value in asdict(options).items() if key not in ("batch_size", "device")}
+    marked = lasting | {"analysis": "diagnosis", "spare_texts": spare}
+    with resumable(work, lambda: run_fingerprint(network, dataset, encoder, marked)) as shards:
+        _stream(network, dataset, encoder, options, spare, shards, clock, progress)
+        never_fired = _never_fired(shards.extras())
         tables: dict[str, Any] = {name: shards.table(name) for name in TABLES}
         skipped = (*dataset.skipped, *shards.skipped())
         moments = _merge_moments(shards.extras())
@@ -159,21 +162,6 @@ def diagnose(
     )
 
 
-@contextmanager
-def _shards(work: Path | None, provenance: dict[str, Any], options: DiagnoseOptions) -> Iterator[Shards]:
-    """Shards in the folder given, deleted when the run ends well, or in a temporary one."""
-    relevant = {key: value for key, value in asdict(options).items() if key not in ("batch_size", "device")}
-    key = {"options": relevant, **{k: provenance[k] for k in ("checkpoint", "data", "encoder", "versions")}}
-    run = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-    if work is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Shards(Path(temporary), run)
-    else:
-        shards = Shards(work, run)
-        yield shards
-        shards.remove()
-
-
 def _stream(
     network: CrystalTextNetwork,
     dataset: CrystalDataset,
@@ -183,7 +171,7 @@ def _stream(
     shards: Shards,
     clock: Stopwatch,
     progress: Callable[[int], None] | None,
-) -> tuple[str, ...]:
+) -> None:
     """Measure every structure that no shard has yet."""
     done = shards.done()
     if progress is not None:
@@ -193,7 +181,6 @@ def _stream(
         references = TextReferences(network, encoder, texts, spare_texts, options.seed)
     scales = text_scales(network)
     changes = standard_counterfactuals(encoder, references.texts, seed=options.seed)
-    never_fired: set[str] | None = None
     todo = [(position, sample) for position, sample in enumerate(dataset) if position not in done]
     size = max(SHARD_SIZE, options.batch_size)
     for start in range(0, len(todo), size):
@@ -221,9 +208,6 @@ def _stream(
         if progress is not None:
             progress(len(runner.skipped))
         collected.write(shards, runner)
-        silent = set(runner.never_fired)
-        never_fired = silent if never_fired is None else never_fired & silent
-    return tuple(sorted(never_fired or ()))
 
 
 class _Collected:
@@ -250,7 +234,14 @@ class _Collected:
     def write(self, shards: Shards, runner: Runner) -> None:
         skipped = [(self.position[s.id], s) for s in runner.skipped]
         moments = {str(layer): _moments_to_json(value) for layer, value in self.moments.items()}
-        shards.write(sorted(self.position.values()), self.rows, skipped, {"moments": moments})
+        extra = {"moments": moments, "never_fired": list(runner.never_fired), "ran": bool(self.rows["structures"])}
+        shards.write(sorted(self.position.values()), self.rows, skipped, extra)
+
+
+def _never_fired(extras: list[Any]) -> tuple[str, ...]:
+    """Taps that no structure fired; shards without a structure that ran say nothing."""
+    silent = [set(extra["never_fired"]) for extra in extras if extra["ran"]]
+    return tuple(sorted(set.intersection(*silent))) if silent else ()
 
 
 def _moments_to_json(moments: GateMoments) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,44 @@ def test_killed_run_goes_on_where_it_stopped(
     measured.extend(["x"] * 10)
     other = CrystalDataset(samples=dataset.samples[1:], rows=4)
     assert len(diagnose(network, other, encoder, options=options, work=work, rules=[]).structures) == 4
+
+
+def test_rows_in_another_order_are_not_taken_for_those_of_a_killed_run(
+    network: Any, textbook_data: Path, encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = CrystalDataset.from_directory(textbook_data)
+    turned = replace(dataset, samples=tuple(reversed(dataset.samples)))
+    whole = diagnose(network, turned, encoder, rules=[])
+    monkeypatch.setattr(diagnose_module, "SHARD_SIZE", 1)
+    options = DiagnoseOptions(batch_size=1)
+
+    def stop(count: int) -> None:
+        if count:
+            raise KeyboardInterrupt
+
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        diagnose(
+            network, dataset, encoder, options=options, work=tmp_path, rules=[],
+            progress=lambda count: (done.append(count), stop(sum(done) > 2)),
+        )  # fmt: skip
+    resumed = diagnose(network, turned, encoder, options=options, work=tmp_path, rules=[])
+    assert resumed.structures["id"].tolist() == [sample.id for sample in turned.samples]
+    assert_tables_equal(whole, resumed, 1e-9)
+
+
+def test_what_never_ran_is_known_after_a_kill_too(
+    make_network: Any, textbook_data: Path, encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = make_network(token_features=384, middle_fusion_layers=(7,))
+    dataset = CrystalDataset.from_directory(textbook_data)
+    whole = diagnose(network, dataset, encoder, rules=[])
+    assert whole.facts["taps_never_fired"]
+    monkeypatch.setattr(diagnose_module, "_best_heatmap", lambda shards: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        diagnose(network, dataset, encoder, work=tmp_path, rules=[])
+    monkeypatch.undo()
+    assert diagnose(network, dataset, encoder, work=tmp_path, rules=[]).facts == whole.facts
 
 
 def test_no_hook_is_left_and_the_network_is_untouched(network: Any, textbook_data: Path, encoder: Any) -> None:
