@@ -110,8 +110,9 @@ def integrate(path: Path, *, steps: int | None = None, inputs: Tensor | None = N
     """Integrated gradients (Sundararajan, Taly and Yan, ICML 2017), with points where the path needs them.
 
     Integrated gradients of a path are the sum of those of its parts, and each part must sum to the change of the target
-    along it. The part that is off by most is halved until all of them together are off by less than 1 % of the whole
-    change: the sizes of their deltas are added, so that no two parts make up for each other.
+    along it. The part that is off by most is halved until the sum is off by less than 1 % of the whole change, and the
+    sizes of the parts' deltas, added, are less than 1 % of how far the target moves on its way: parts that make up for
+    each other do not pass for a sum that fits.
 
     Args:
         path: whose input is explained.
@@ -125,7 +126,7 @@ def integrate(path: Path, *, steps: int | None = None, inputs: Tensor | None = N
         return whole.result()
     for number in range(FIRST_PARTS):
         whole.take(number / FIRST_PARTS, (number + 1) / FIRST_PARTS, POINTS)
-    while whole.off > COMPLETENESS * abs(whole.change) and whole.steps + 2 * POINTS <= MOST_STEPS:
+    while not whole.fits and whole.steps + 2 * POINTS <= MOST_STEPS:
         if not whole.halve():
             break
     return whole.result()
@@ -160,9 +161,12 @@ class _Halving:
         return self._known[1.0] - self._known[0.0]
 
     @property
-    def off(self) -> float:
-        """Sizes of the deltas, added."""
-        return math.fsum(abs(part.delta) for part in self.parts.values())
+    def fits(self) -> bool:
+        """Whether the sum is within 1 % of the change, and the parts are within 1 % of what they move."""
+        deltas = [part.delta for part in self.parts.values()]
+        moved = math.fsum(abs(self._known[end] - self._known[start]) for start, end in self.parts)
+        together, added = abs(math.fsum(deltas)), math.fsum(map(abs, deltas))
+        return together <= COMPLETENESS * abs(self.change) and added <= COMPLETENESS * moved
 
     def result(self) -> Integrated:
         """The sum over the parts."""

@@ -1,14 +1,15 @@
 """What attribution costs: ours against captum called in a plain loop, one structure and one baseline at a time.
 
-``python -m tools.bench.attribution [FOLDER] [--structures 50] [--naive 6] [--threads 2]``
+``python -m tools.bench.attribution [FOLDER] [--checkpoint PATH] [--structures 50] [--naive 6] [--threads 2]``
 
-Both explain the default network with its text encoder (all-MiniLM-L6-v2) in float32: integrated gradients and ablation
-by words and by atoms, and the faithfulness of orders of words (comprehensiveness and sufficiency at five shares, and
-captum's infidelity), of which every structure has 33: 30 random ones, position, frequency and ablation. Integrated
-gradients converge to 1 % in both: the plain loop begins with captum's default of 50 steps and doubles them, as captum's
-documentation advises. It evaluates one at a time and encodes each text by itself; of its 33 orders, which cost the
-same, it measures three. Both are run on the same few structures, in turns and in the same process; wall and processor
-time are compared, because wall time on a shared machine measures the neighbours. Ours is then run on all structures.
+Both explain a network, the default one as it was drawn if no checkpoint is given, with its text encoder in float32:
+integrated gradients and ablation by words and by atoms, and the faithfulness of orders of words (comprehensiveness and
+sufficiency at five shares, and captum's infidelity), of which every structure has 33: 30 random ones, position,
+frequency and ablation. Integrated gradients converge to 1 % in both: the plain loop begins with captum's default of 50
+steps and doubles them, as captum's documentation advises. It evaluates one at a time and encodes each text by itself;
+of its 33 orders, which cost the same, it measures three. Both are run on the same few structures, in turns and in the
+same process; wall and processor time are compared, because wall time on a shared machine measures the neighbours. Ours
+is then run on all structures.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from interpret.attribution.reference import frequencies_of
 from interpret.attribution.subject import Explained
 from interpret.runner import Prepared, Runner
 from model.batch import CrystalBatch, collate
+from model.checkpoint import load_checkpoint
 from model.config import ModelConfig
 from model.dataset import CrystalDataset
 from model.demo import DEMO_DATA
@@ -57,13 +59,20 @@ JOBS = (
 Explain = Callable[[], np.ndarray]
 
 
-def setting(folder: Path, structures: int) -> tuple[CrystalTextNetwork, TransformersEncoder, list[Prepared]]:
-    """The default network with everything on, its encoder without a cache, and structures spread over the folder."""
-    encoder = load_encoder(None, cache_directory=False)
+def setting(
+    folder: Path, structures: int, checkpoint: Path | None
+) -> tuple[CrystalTextNetwork, TransformersEncoder, list[Prepared]]:
+    """A network, its encoder without a cache, and structures spread over the folder."""
+    if checkpoint is None:
+        encoder = load_encoder(None, cache_directory=False)
+        config = ModelConfig(token_features=encoder.width, use_middle_fusion=True, use_fine_grained_attention=True)
+        torch.manual_seed(0)
+        network = CrystalTextNetwork(config).eval()
+    else:
+        network = load_checkpoint(checkpoint)
+        encoder = load_encoder(None, width=network.config.token_features, cache_directory=False)
+    network.requires_grad_(False)
     dataset = CrystalDataset.from_directory(folder)
-    config = ModelConfig(token_features=encoder.width, use_middle_fusion=True, use_fine_grained_attention=True)
-    torch.manual_seed(0)
-    network = CrystalTextNetwork(config).eval().requires_grad_(False)
     chosen = (dataset[i] for i in spread(len(dataset), structures))
     return network, encoder, list(Runner(network, encoder).prepare(chosen))
 
@@ -256,17 +265,19 @@ def main(arguments: list[str]) -> None:
     """Print the comparison and the cost of all structures."""
     parser = argparse.ArgumentParser(description="What attribution costs.")
     parser.add_argument("folder", nargs="?", type=Path, default=DEMO_DATA)
+    parser.add_argument("--checkpoint", type=Path, help="the default network, untrained, if not given")
     parser.add_argument("--structures", type=int, default=50, help="structures that ours explains")
     parser.add_argument("--naive", type=int, default=6, help="structures, of those, that both explain")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    network, encoder, structures = setting(options.folder, options.structures)
+    network, encoder, structures = setting(options.folder, options.structures, options.checkpoint)
     ours, plain = Ours(network, encoder), PlainLoop(network, encoder)
     some = [structures[i] for i in spread(len(structures), options.naive)]
     words = np.mean([len(one.words) for one in structures])
     atoms = np.mean([one.graph.number_of_atoms for one in structures])
-    print(f"default network, {options.threads} threads, mean of {words:.0f} words and {atoms:.1f} atoms a structure")
+    name = "default network, untrained" if options.checkpoint is None else str(options.checkpoint)
+    print(f"{name}, {options.threads} threads, mean of {words:.0f} words and {atoms:.1f} atoms a structure")
     print(f"seconds a structure, {len(some)} structures:", flush=True)
     # The first call of either pays for what is set up once.
     for kind, method in JOBS:
