@@ -174,10 +174,10 @@ def test_points_are_put_where_the_path_needs_them_and_no_further_than_helps() ->
     from interpret.attribution.gradients import MOST_STEPS, integrate
 
     smooth = integrate(path_through(lambda rows: rows.sum(dim=(1, 2)) ** 3, torch.float64))
-    assert smooth.steps == 16
+    assert smooth.steps == 24
     # A steep step: 1,000 points spread over the whole path would be needed to have as many on it.
     steep = integrate(path_through(lambda rows: torch.sigmoid(800 * (rows.sum(dim=(1, 2)) - 2.2)), torch.float64))
-    assert 16 < steep.steps < 150
+    assert 24 < steep.steps < 150
     assert abs(steep.values.sum() - (steep.output - steep.baseline_output)) < 0.01
     # Each row has its share of a function of their sum.
     rows = torch.linspace(0.5, 1.0, 6, dtype=torch.float64).reshape(3, 2).sum(dim=1).numpy()
@@ -212,6 +212,29 @@ def test_parts_of_a_path_do_not_make_up_for_each_other() -> None:
     slope = 0.01 + 300 * (steps[0] * (1 - steps[0]) - steps[1] * (1 - steps[1]))
     expected = float(slope.mean()) * path.inputs.sum(dim=1).numpy()
     np.testing.assert_allclose(found.values, expected, rtol=0.01)
+
+
+def test_values_are_right_where_any_number_of_points_has_the_right_sum() -> None:
+    from interpret.attribution.gradients import Path, integrate
+
+    # Along the path the gradients are w(t) and 1 - w(t): they sum to 1 whatever the points, and w is steep at 0.37.
+    def function(rows: torch.Tensor) -> torch.Tensor:
+        first, second = rows[:, 0, 0], rows[:, 1, 0]
+        return second + (first - second) * torch.sigmoid(200 * ((first + second) / 2 - 0.37))
+
+    inputs = torch.ones(2, 1, dtype=torch.float64)
+    path = Path(function, inputs, torch.zeros_like(inputs), 64, "zero", lambda values: (values, 0.0))
+    coarse, found = integrate(path, steps=16), integrate(path)
+    assert abs(coarse.values.sum() - 1) < 1e-12
+    assert abs(coarse.values[0] - 0.63) > 0.01
+    np.testing.assert_allclose(found.values, [0.63, 0.37], atol=1e-3)
+
+
+def test_a_target_that_nothing_moves_costs_little() -> None:
+    from interpret.attribution.gradients import integrate
+
+    still = integrate(path_through(lambda rows: 3 + 1e-16 * torch.sin(9 * rows).sum(dim=(1, 2)), torch.float64))
+    assert still.steps < 100
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50])
