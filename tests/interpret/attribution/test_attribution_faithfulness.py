@@ -92,6 +92,19 @@ def test_random_and_uniform_explainers_are_told_from_nothing_but_chance() -> Non
     assert mean_with_interval(np.array(faithful_gap), resamples=2000).low > 0
 
 
+def test_ties_are_drawn_anew_for_each_structure() -> None:
+    """In cells of two atoms the first decides. Drawn alike for all, chance would have the same luck in each."""
+    game = additive_game(np.array([1.0, 0.0]))
+    tied = [explained(game, np.ones(2), "uniform", f"structure {number}") for number in range(200)]
+    found = np.array([measure(one, game)["comprehensiveness"] for one in tied])
+    assert len(set(found)) > 3
+    interval = mean_with_interval(found, resamples=2000, method="percentile")
+    assert interval.low < 0.5 < interval.high
+    assert interval.high - interval.low < 0.1
+    again = explained(game, np.ones(2), "uniform", "structure 7")
+    assert measure(again, game)["comprehensiveness"] == found[7]
+
+
 def test_infidelity_by_hand() -> None:
     weights = np.array([4.0, 3.0, 2.0, 1.0])
     game = additive_game(weights)
