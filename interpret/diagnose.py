@@ -24,7 +24,7 @@ from interpret.provenance import describe_run
 from interpret.record import StructureRecord
 from interpret.results import Diagnosis
 from interpret.resume import resumable, run_fingerprint
-from interpret.runner import Runner
+from interpret.runner import DTYPES, Runner
 from interpret.summary import facts, statistics, verdict
 from interpret.tables import ORDER, TABLES, Shards
 from interpret.taps import taps_of
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from model.network import CrystalTextNetwork
 
 SHARD_SIZE = 64
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True)

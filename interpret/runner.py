@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from model.encoder import TextEncoder, TextEncoding
     from model.network import CrystalTextNetwork
 
+# Arithmetic of a network, by the name options give it.
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -24,7 +24,7 @@ from interpret.attribution.tables import TABLE_NAMES, AttributionTables
 from interpret.cost import Stopwatch
 from interpret.provenance import describe_run
 from interpret.resume import resumable, run_fingerprint
-from interpret.runner import Prepared, Runner
+from interpret.runner import DTYPES, Prepared, Runner
 from interpret.tables import ORDER
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from model.encoder import TextEncoder
     from model.network import CrystalTextNetwork
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 RANDOMISED = ("integrated-gradients", "attention")
 FAITHFULNESS = "faithfulness by {kind}, all explainers"
 

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 
 from interpret.attribution.dataset import AttributionOptions, attribute_dataset
 from interpret.attribution.tables import AttributionTables
-from interpret.checks.base import SEVERITIES, Outcome, Rule
-from interpret.checks.evidence import Evidence
-from interpret.checks.registry import run_rules
-from interpret.summary import verdict
-from interpret.tables import TABLES
+from interpret.checks.base import Rule
+from interpret.further_rules import with_further_rules
 
 if TYPE_CHECKING:
     from interpret.diagnose import DiagnoseOptions
@@ -60,14 +57,4 @@ def with_attribution(
     result: Diagnosis, network: CrystalTextNetwork, tables: AttributionTables, rules: Iterable[type[Rule]]
 ) -> Diagnosis:
     """The diagnosis with what the rules on attribution say of the tables; its verdict counts them."""
-    evidence = Evidence(network, extra=tables.evidence, **{name: getattr(result, name) for name in TABLES})
-    own = run_rules([rule for rule in rules if rule.code.startswith(PREFIX)], evidence)
-    outcomes = sorted([o for o in result.outcomes if not o.code.startswith(PREFIX)] + own, key=_order)
-    word, reason = verdict(outcomes)
-    findings = tuple(outcome.finding for outcome in outcomes if outcome.finding is not None)
-    return replace(result, verdict=word, reason=reason, findings=findings, outcomes=tuple(outcomes))
-
-
-def _order(outcome: Outcome) -> tuple[int, str]:
-    """Findings first by severity, then by code, as in every diagnosis."""
-    return (-SEVERITIES.index(outcome.finding.severity) if outcome.finding else 1), outcome.code
+    return with_further_rules(result, network, tables.evidence, rules, PREFIX)

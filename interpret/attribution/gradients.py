@@ -155,6 +155,11 @@ class _Part:
     settled: bool = False
 
 
+def _doubt(part: _Part, delta_allowed: float, gap_allowed: float) -> float:
+    by_delta = abs(part.delta) / delta_allowed if delta_allowed else 0.0
+    return max(by_delta, part.gap / gap_allowed if gap_allowed else 0.0)
+
+
 class _Halving:
     """A path in parts, by where they begin and end, as shares of the way from the baseline to the input."""
 
@@ -189,11 +194,6 @@ class _Halving:
         size = float(np.abs(self.result().values).sum())
         return COMPLETENESS * moved, AGREEMENT * size
 
-    def _doubt(self, part: _Part) -> float:
-        delta_allowed, gap_allowed = self._allowed()
-        by_delta = abs(part.delta) / delta_allowed if delta_allowed else 0.0
-        return max(by_delta, part.gap / gap_allowed if gap_allowed else 0.0)
-
     def result(self) -> Integrated:
         """The sum over the parts."""
         values = np.sum([self.parts[place].values for place in sorted(self.parts)], axis=0)
@@ -217,7 +217,8 @@ class _Halving:
         open_parts = [place for place, part in self.parts.items() if not part.settled]
         if not open_parts:
             return False
-        start, end = max(open_parts, key=lambda place: (self._doubt(self.parts[place]), place))
+        allowed = self._allowed()
+        start, end = max(open_parts, key=lambda place: (_doubt(self.parts[place], *allowed), place))
         before, middle = self.parts.pop((start, end)), (start + end) / 2
         self._ask([middle])
         places = [(start, middle), (middle, end)]

@@ -80,9 +80,10 @@ def run_rules(rules: Iterable[type[Rule]], evidence: Evidence) -> list[Outcome]:
         start = time.perf_counter()
         outcome = rule().run(evidence)
         outcomes.append(replace(outcome, seconds=time.perf_counter() - start))
+    return sorted(outcomes, key=outcome_order)
 
-    def order(outcome: Outcome) -> tuple[int, str]:
-        severity = -SEVERITIES.index(outcome.finding.severity) if outcome.finding else 1
-        return severity, outcome.code
 
-    return sorted(outcomes, key=order)
+def outcome_order(outcome: Outcome) -> tuple[int, str]:
+    """Sort key: findings first by severity, then by code."""
+    severity = -SEVERITIES.index(outcome.finding.severity) if outcome.finding else 1
+    return severity, outcome.code

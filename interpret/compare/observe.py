@@ -15,7 +15,7 @@ from interpret.compare.heatmaps import HeatmapPairs
 from interpret.compare.pairing import RESOLUTIONS, Run
 from interpret.compare.rankings import ranking_rows, word_scores
 from interpret.compare.representations import ATOM_BATCH, Representations, Stages
-from interpret.diagnose import DTYPES, DiagnoseOptions, one_thread, text_scales, watched_taps
+from interpret.diagnose import DiagnoseOptions, one_thread, text_scales, watched_taps
 from interpret.gradients import fresh_copy
 from interpret.measure.attention import taps_to_tokens
 from interpret.measure.nodes import stages
@@ -23,7 +23,7 @@ from interpret.measure.structure import measure_structure
 from interpret.metrics.similarity import check_sample_ids
 from interpret.provenance import describe_run
 from interpret.record import StructureRecord
-from interpret.runner import Runner
+from interpret.runner import DTYPES, Runner
 from interpret.tables import TABLES
 from interpret.text_references import TextReferences
 from model.dataset import Sample

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interpret.checks.base import SEVERITIES, Outcome, Rule
-from interpret.checks.evidence import Evidence
-from interpret.checks.registry import run_rules
+from interpret.checks.base import Rule
+from interpret.further_rules import with_further_rules
 from interpret.modality.analysis import ModalityAnalysis, analyze_modality
 from interpret.modality.options import ModalityOptions
-from interpret.summary import verdict
-from interpret.tables import TABLES
 from model.dataset import CrystalDataset
 from model.demo import DEMO_DATA
 
@@ -57,15 +53,4 @@ def with_modality(
     result: Diagnosis, network: CrystalTextNetwork, analysis: ModalityAnalysis, rules: Iterable[type[Rule]]
 ) -> Diagnosis:
     """The diagnosis with what the modality rules among ``rules`` say of the analysis; its verdict counts them."""
-    tables = {name: getattr(result, name) for name in TABLES}
-    evidence = Evidence(network, extra=analysis.tables, **tables)
-    own = run_rules([rule for rule in rules if rule.code.startswith(FAMILY)], evidence)
-    outcomes = sorted([o for o in result.outcomes if not o.code.startswith(FAMILY)] + own, key=_order)
-    word, reason = verdict(outcomes)
-    findings = tuple(outcome.finding for outcome in outcomes if outcome.finding is not None)
-    return replace(result, verdict=word, reason=reason, findings=findings, outcomes=tuple(outcomes))
-
-
-def _order(outcome: Outcome) -> tuple[int, str]:
-    """Findings first by severity, then by code, as in every diagnosis."""
-    return (-SEVERITIES.index(outcome.finding.severity) if outcome.finding else 1), outcome.code
+    return with_further_rules(result, network, analysis.tables, rules, FAMILY)

@@ -11,10 +11,11 @@ import torch
 from interpret.cost import Stopwatch
 from interpret.modality.edit_effects import edit_rows
 from interpret.modality.items import draw_graphs, draw_items, drawn, read_item
-from interpret.modality.options import DTYPES, ModalityOptions
+from interpret.modality.options import ModalityOptions
 from interpret.modality.part_shares import part_rows
 from interpret.modality.passes import FusedPasses
 from interpret.modality.share import UNTRAINED, Baselines, mismatched_rows, reference_rows, share_rows
+from interpret.runner import DTYPES
 from model.dataset import Skipped
 from model.errors import DataError
 

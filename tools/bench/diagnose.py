@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from interpret.cost import cost_lines
-from interpret.diagnose import DTYPES, DiagnoseOptions, diagnose
+from interpret.diagnose import DiagnoseOptions, diagnose
+from interpret.runner import DTYPES
 from model.batch import CrystalBatch, collate
 from model.checkpoint import load_checkpoint
 from model.config import ModelConfig
